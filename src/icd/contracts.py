@@ -1,0 +1,301 @@
+"""The values that stages hand to one another, and the protocols that stages implement.
+
+Symbols used throughout the package:
+
+    D     size of a site, in channels
+    pi    a layout, int32 of shape (D,): ``pi[new_position] = old_index``
+    live  bool of shape (D,): False for channels that the transform removed
+    W     co-access graph, symmetric non-negative zero-diagonal CSR of shape (D, D)
+
+Layouts, graphs, nets and live masks of one run all refer to the channel order of the *dense* model;
+only a permuted module is in another order, and the layouts that led there travel with it.
+
+This file imports numpy alone, so that every stage can import it cheaply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+    from scipy.sparse import csr_matrix
+
+IntArray = NDArray[np.int32]
+BoolArray = NDArray[np.bool_]
+FloatArray = NDArray[np.float64]
+Layouts = Mapping[str, IntArray]
+Inputs = Mapping[str, "torch.Tensor"]
+
+
+# --- sites ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TensorAxis:
+    """One dimension of one parameter that is tied to a site.
+
+    The site's channel ``c`` owns the indices ``offset + c*repeat ... offset + (c+1)*repeat - 1`` of
+    dimension ``dim``; indices outside the site's span (the other half of a fused axis) stay in place.
+    """
+
+    parameter: str
+    dim: int
+    offset: int = 0
+    repeat: int = 1
+
+    def expand(self, channels: NDArray[Any], size: int, length: int) -> NDArray[np.int64]:
+        """Indices along this dimension (of ``length``) that select ``channels`` of a site of ``size``.
+
+        Indices before and behind the site's span are kept, so the result serves for permuting
+        (``channels`` a permutation) and for slicing (``channels`` a subset) alike.
+        """
+        span = size * self.repeat
+        if self.offset + span > length:
+            raise ValueError(
+                f"axis {self.dim} of {self.parameter} has {length} entries; a site of {size} channels "
+                f"x {self.repeat} at offset {self.offset} needs {self.offset + span}"
+            )
+        inner = np.asarray(channels, np.int64)[:, None] * self.repeat + np.arange(self.repeat)
+        return np.concatenate(
+            [np.arange(self.offset), self.offset + inner.ravel(), np.arange(self.offset + span, length)]
+        )
+
+
+@dataclass(frozen=True)
+class Site:
+    """One permutable axis of a model with everything tied to it.
+
+    ``group`` names the kind (``neurons``, ``heads``, ``d_inner``); ``activation`` names the module
+    whose input carries the site's activations in its last dimension; ``counts`` lists module
+    attributes ``(path, factor)`` that hold ``factor`` x the number of channels and must follow when
+    channels are sliced away.
+    """
+
+    name: str
+    size: int
+    axes: tuple[TensorAxis, ...]
+    group: str
+    activation: str
+    counts: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def repeat(self) -> int:
+        """Elements per channel: 1 for neurons, the head size for heads."""
+        return max(axis.repeat for axis in self.axes)
+
+
+def check_permutation(pi: NDArray[Any], size: int, where: str) -> IntArray:
+    """``pi`` as int32 after checking that it is a permutation of ``range(size)``."""
+    pi = np.asarray(pi)
+    if pi.shape != (size,) or not np.array_equal(np.sort(pi), np.arange(size)):
+        raise ValueError(f"{where}: expected a permutation of {size} channels, got shape {pi.shape}")
+    return pi.astype(np.int32)
+
+
+def inverse(pi: NDArray[Any]) -> IntArray:
+    """``pos`` with ``pos[pi[k]] = k``."""
+    out = np.empty(len(pi), np.int32)
+    out[pi] = np.arange(len(pi), dtype=np.int32)
+    return out
+
+
+# --- workload ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What the record says about the model."""
+
+    name: str
+    family: str
+    params: int
+    weights: str
+    source: str
+    sha256: str | None = None
+    licence: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A model ready to be transformed, executed and measured.
+
+    ``forward(module, inputs)`` returns the tensor whose function must be kept, of shape
+    (batch, seq_len, width). ``order`` holds the layouts already applied to ``module``; ``live`` the
+    channels that are live, in dense order (sites that are not named are all live).
+    """
+
+    module: torch.nn.Module
+    forward: Callable[[torch.nn.Module, Inputs], torch.Tensor]
+    inputs: Inputs
+    sites: tuple[Site, ...]
+    card: ModelCard
+    calibration: tuple[Inputs, ...] = ()
+    probes: tuple[Inputs, ...] = ()
+    order: Layouts = field(default_factory=dict)
+    live: Mapping[str, BoolArray] = field(default_factory=dict)
+    tokens: int = 0
+
+    def site(self, name: str) -> Site:
+        """The site called ``name``; KeyError names the sites there are."""
+        for site in self.sites:
+            if site.name == name:
+                return site
+        raise KeyError(f"no site {name!r}; there are {', '.join(s.name for s in self.sites)}")
+
+    def layout(self, site: Site) -> IntArray:
+        """The layout applied to ``site`` so far, identity if none."""
+        return np.asarray(self.order.get(site.name, np.arange(site.size, dtype=np.int32)))
+
+    def live_mask(self, site: Site) -> BoolArray:
+        """Live channels of ``site`` in dense order."""
+        return np.asarray(self.live.get(site.name, np.ones(site.size, bool)))
+
+    def with_module(self, module: torch.nn.Module, **changes: Any) -> Workload:
+        """The same workload around another module."""
+        return replace(self, module=module, **changes)
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Activations of calibration tokens at each site, in dense order.
+
+    ``values[site]``: float32 (tokens, D), the norm over a channel's ``repeat`` elements;
+    ``norms[site]``: float64 (D * repeat,), the root of the summed squares of each element.
+    """
+
+    values: Mapping[str, NDArray[np.float32]]
+    norms: Mapping[str, FloatArray]
+    tokens: int
+
+
+# --- graph and solver ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CoAccess:
+    """The co-access graph of one site; ``source`` says how it was made."""
+
+    W: csr_matrix
+    source: str
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Nets:
+    """Which channels each (weight, tile row) needs.
+
+    ``matrix``: CSR bool (nets, D); ``weights``: bytes of one tile of that net, float64 (nets,).
+    """
+
+    matrix: csr_matrix
+    weights: FloatArray
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A solver's answer: ``pi`` int32 (D,) and what it took and reached.
+
+    ``stats`` keys: ``before`` and ``after`` (each ``T, C, Q, R_align, R_stab, J``), ``improved``,
+    ``candidates`` (name -> ``T, C, Q, J``), ``chosen``, ``proposals``, ``seconds``, ``time_limited``.
+    """
+
+    pi: IntArray
+    stats: Mapping[str, Any]
+
+
+# --- runtime and measure -------------------------------------------------------------------------
+
+
+@runtime_checkable
+class Step(Protocol):
+    """One forward of one arm, ready to be timed.
+
+    ``executed`` says what runs: dtype, engine per site, kernels, scan, graph capture.
+    """
+
+    executed: Mapping[str, Any]
+
+    def __call__(self) -> torch.Tensor:
+        """Run on the timed inputs."""
+        ...
+
+    def on(self, inputs: Inputs) -> torch.Tensor:
+        """Run on other inputs through the same engine (quality)."""
+        ...
+
+
+class Sample(NamedTuple):
+    """One raw sample; a row of ``samples.csv.gz``.
+
+    A block is the rows of one (arm, metric, process, allocation, round); ``order`` is the arm's
+    position in its round; ``iteration`` counts inside the block. ``source``: measured | simulated.
+    ``clock`` (MHz) and ``temperature`` (degrees C) are those seen around the block, None if unread.
+    """
+
+    arm: str
+    metric: str
+    process: int
+    allocation: int
+    round: int
+    order: int
+    iteration: int
+    value: float
+    unit: str
+    source: str
+    clock: float | None = None
+    temperature: float | None = None
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A value that is not there, and why; written as null with a sibling ``reason``."""
+
+    reason: str
+
+
+# --- protocols: a method is a frozen dataclass whose fields are its configuration ------------------
+
+
+class Model(Protocol):
+    """Builds a workload in float32 on the CPU; deterministic given its fields."""
+
+    def build(self) -> Workload: ...
+
+
+class Graph(Protocol):
+    """Co-access graphs of every site of a dense workload."""
+
+    def build(self, workload: Workload, activations: Activations | None) -> dict[str, CoAccess]: ...
+
+
+class Solver(Protocol):
+    """A layout of one site. ``block`` and ``line`` are in channels."""
+
+    def solve(
+        self, W: csr_matrix, nets: Nets | None, *, block: int, line: int, previous: IntArray | None
+    ) -> Layout: ...
+
+
+class Transform(Protocol):
+    """Removes or changes values; never in place. The result's ``live`` says what is left."""
+
+    def apply(self, workload: Workload, activations: Activations | None) -> Workload: ...
+
+
+class Engine(Protocol):
+    """Turns a workload into a step that profits from its layout as far as the engine can."""
+
+    def prepare(self, workload: Workload, precision: Any, device: str) -> Step: ...
+
+
+class Quality(Protocol):
+    """How good a step's output is, against a reference step where the metric needs one."""
+
+    def evaluate(self, step: Step, reference: Step, probes: Iterable[Inputs]) -> tuple[str, float]: ...

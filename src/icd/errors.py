@@ -1,0 +1,63 @@
+"""Failures as types: each carries the documented exit code and one sentence for the user."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of every icd command (README, section "Exit codes")."""
+
+    DONE = 0
+    GATE_FAILED = 1
+    BAD_CONFIG = 2
+    MISSING_RESOURCE = 3
+    MEASUREMENT_FAILED = 4
+    SOLVER_TIMEOUT = 5
+    VERIFICATION_FAILED = 6
+    CELLS_FAILED = 7
+
+
+class IcdError(Exception):
+    """A failure with a sentence: what was expected, what came, what to do."""
+
+    code: Exit = Exit.MEASUREMENT_FAILED
+
+
+class ConfigError(IcdError):
+    """The configuration cannot be run as written."""
+
+    code = Exit.BAD_CONFIG
+
+
+class MissingResource(IcdError):
+    """A package, file, model or device that the run needs is not there."""
+
+    code = Exit.MISSING_RESOURCE
+
+
+class MeasurementError(IcdError):
+    """A measurement that was started did not yield a value."""
+
+    code = Exit.MEASUREMENT_FAILED
+
+
+class SolverTimeout(IcdError):
+    """The solver's budget ended before the trivial candidates were scored."""
+
+    code = Exit.SOLVER_TIMEOUT
+
+
+class VerificationError(IcdError):
+    """An equivalence, engine or record check did not hold."""
+
+    code = Exit.VERIFICATION_FAILED
+
+
+BY_CODE: dict[int, type[IcdError]] = {
+    Exit.BAD_CONFIG: ConfigError,
+    Exit.MISSING_RESOURCE: MissingResource,
+    Exit.MEASUREMENT_FAILED: MeasurementError,
+    Exit.SOLVER_TIMEOUT: SolverTimeout,
+    Exit.VERIFICATION_FAILED: VerificationError,
+}

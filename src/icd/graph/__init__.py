@@ -1,0 +1,1 @@
+"""Co-access graphs: which channels of a site are needed together."""

@@ -1,0 +1,1 @@
+"""Measure backends: a step in, raw samples with unit and source out."""

@@ -1,0 +1,1 @@
+"""Models: each file builds a workload and declares its sites as data."""

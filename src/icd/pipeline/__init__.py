@@ -1,0 +1,1 @@
+"""The experiment: the only package that knows every stage."""

@@ -1,0 +1,1 @@
+"""Quality metrics, computed through the step that is timed."""

@@ -1,0 +1,1 @@
+"""Reports: a run directory in, HTML, CSV and figures out."""

@@ -1,0 +1,1 @@
+"""Engines: a transformed workload in, a step to be timed out."""

@@ -1,0 +1,1 @@
+"""Layout solvers: a co-access graph and nets in, a layout out; numpy, scipy and numba only."""

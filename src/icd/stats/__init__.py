@@ -1,0 +1,1 @@
+"""Statistics: raw samples in, intervals, verdicts and gates out; pure functions."""

@@ -1,0 +1,1 @@
+"""The commands behind icd's reserved first words."""

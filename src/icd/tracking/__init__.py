@@ -1,0 +1,1 @@
+"""Tracking: a run directory in, an MLflow run out."""

@@ -1,0 +1,1 @@
+"""Transforms: permutation, sparsity and reduced precision; a workload in, another workload out."""
