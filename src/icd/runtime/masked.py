@@ -1,0 +1,32 @@
+"""``masked``: the module as it is; removed channels are multiplied as zeros."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from icd.contracts import PrecisionSpec, Step, Workload
+from icd.runtime.step import ModuleStep, floating_dtype, place
+from icd.runtime.tiles import check_tile
+
+
+@dataclass(frozen=True)
+class Masked:
+    """Executes every channel; ``tile_rows`` and ``tile_cols`` only define what is counted as a tile."""
+
+    tile_rows: int
+    tile_cols: int
+
+    def __post_init__(self) -> None:
+        check_tile(self.tile_rows, self.tile_cols)
+
+    def prepare(self, workload: Workload, precision: PrecisionSpec, device: str) -> Step:
+        """A step over all channels."""
+        module, record = precision.cast(workload.module, device)
+        widths = {site.name: [site.size, site.size] for site in workload.sites}
+        return ModuleStep(
+            module,
+            workload.forward,
+            place(workload.inputs, device, floating_dtype(module)),
+            device,
+            {"engine": "masked", "sites": widths, **record},
+        )

@@ -1,0 +1,97 @@
+"""Channel sparsity: whole channels of internal sites are zeroed in place.
+
+Scores: ``magnitude``, the root of the summed squares of everything tied to a channel; ``wanda``, weight
+times activation norm at the consumers (Sun et al. 2023, arXiv 2306.11695, summed over a channel);
+``random``, seeded. The same share of every site goes, so that layers keep comparable widths.
+"""
+
+from __future__ import annotations
+
+import copy
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from icd.contracts import Activations, BoolArray, FloatArray, Site, Workload
+from icd.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Zero ``sparsity`` of the channels of every site whose group is in ``groups``."""
+
+    sparsity: float
+    score: Literal["magnitude", "wanda", "random"]
+    groups: list[str]
+    seed: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sparsity <= 0.95:
+            raise ConfigError(f"sparsity={self.sparsity}: expected a number from 0 to 0.95")
+
+    def needs_activations(self) -> bool:
+        """Whether scores are computed from activations."""
+        return self.score == "wanda"
+
+    def apply(self, workload: Workload, activations: Activations | None) -> Workload:
+        """A copy of ``workload`` with the weakest channels zeroed; ``live`` says which are left."""
+        if self.score == "wanda" and activations is None:
+            raise ConfigError(
+                f"transform.score=wanda needs calibration inputs and model={workload.card.name} has none; "
+                "use transform.score=magnitude"
+            )
+        module = copy.deepcopy(workload.module)
+        live = dict(workload.live)
+        for site in workload.sites:
+            if site.group not in self.groups:
+                continue
+            mask = self.choose(workload, site, activations)
+            live[site.name] = mask & workload.live_mask(site)
+            zero_dead(module, site, live[site.name][workload.layout(site)])
+        return workload.with_module(module, live=live)
+
+    def choose(self, workload: Workload, site: Site, activations: Activations | None) -> BoolArray:
+        """Live mask (D,) in dense order; ties go to the lower channel number."""
+        dead = round(self.sparsity * site.size)
+        mask = np.ones(site.size, bool)
+        mask[np.argsort(self._scores(workload, site, activations), kind="stable")[:dead]] = False
+        return mask
+
+    def _scores(self, workload: Workload, site: Site, activations: Activations | None) -> FloatArray:
+        """(D,) in dense order, higher is worth more."""
+        if self.score == "random":
+            return np.random.default_rng([self.seed, zlib.crc32(site.name.encode())]).random(site.size)
+        layout = workload.layout(site)
+        total = np.zeros(site.size)  # in the module's order
+        for axis in site.axes:
+            consumes = axis.parameter == f"{site.activation}.weight"
+            if self.score == "wanda" and not consumes:
+                continue
+            weight = workload.module.get_parameter(axis.parameter).detach().double()
+            rows = weight.movedim(axis.dim, 0).reshape(weight.shape[axis.dim], -1)
+            squares = rows.square().sum(1).cpu().numpy()[axis.offset : axis.offset + site.size * axis.repeat]
+            squares = squares.reshape(site.size, axis.repeat)
+            if self.score == "wanda":
+                assert activations is not None
+                squares = squares * activations.norms[site.name].reshape(site.size, axis.repeat)[layout] ** 2
+            total += squares.sum(1)
+        out = np.empty(site.size)
+        out[layout] = total
+        return out
+
+
+def zero_dead(module: torch.nn.Module, site: Site, live: BoolArray) -> None:
+    """Zero everything tied to the dead channels; ``live`` (D,) in the module's own order."""
+    import torch
+
+    dead = np.flatnonzero(~live)
+    for axis in site.axes:
+        parameter = module.get_parameter(axis.parameter)
+        inner = axis.offset + (dead[:, None] * axis.repeat + np.arange(axis.repeat)).ravel()
+        with torch.no_grad():
+            parameter.data.index_fill_(axis.dim, torch.from_numpy(inner).to(parameter.device), 0.0)
