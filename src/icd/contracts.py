@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,8 +112,7 @@ def inverse(pi: NDArray[Any]) -> IntArray:
 class ModelCard:
     """What the record says about the model.
 
-    ``graph`` and ``quality`` are what ``graph=auto`` and ``quality=auto`` stand for; a ``simulated``
-    model runs on a device that exists in the cache simulator only.
+    A ``simulated`` model runs on a device that exists in the cache simulator only.
     """
 
     name: str
@@ -124,8 +123,6 @@ class ModelCard:
     sha256: str | None = None
     licence: str | None = None
     tags: tuple[str, ...] = ()
-    graph: str = "activation"
-    quality: str = "cosine"
     simulated: bool = False
 
 
@@ -227,7 +224,11 @@ class Step(Protocol):
     ``executed`` says what runs: dtype, engine per site, kernels, scan, graph capture.
     """
 
-    executed: Mapping[str, Any]
+    @property
+    def executed(self) -> Mapping[str, Any]: ...
+
+    @property
+    def module(self) -> torch.nn.Module: ...
 
     def __call__(self) -> torch.Tensor:
         """Run on the timed inputs."""
@@ -273,7 +274,10 @@ class Missing:
 class Model(Protocol):
     """Builds a workload in float32 on the CPU; deterministic given its fields."""
 
-    name: str
+    simulated: ClassVar[bool]
+
+    @property
+    def name(self) -> str: ...
 
     def check(self) -> None: ...
 
@@ -283,11 +287,19 @@ class Model(Protocol):
 class Graph(Protocol):
     """Co-access graphs of every site of a dense workload."""
 
+    def needs_activations(self) -> bool: ...
+
     def build(self, workload: Workload, activations: Activations | None) -> dict[str, CoAccess]: ...
 
 
 class Solver(Protocol):
     """A layout of one site. ``block`` and ``line`` are in channels."""
+
+    @property
+    def objective(self) -> Any: ...
+
+    @property
+    def on_timeout(self) -> str: ...
 
     def solve(
         self, W: csr_matrix, nets: Nets | None, *, block: int, line: int, previous: IntArray | None
@@ -319,8 +331,11 @@ class PrecisionSpec(Protocol):
 class Engine(Protocol):
     """Turns a workload into a step that profits from its layout as far as the engine can."""
 
-    tile_rows: int
-    tile_cols: int
+    @property
+    def tile_rows(self) -> int: ...
+
+    @property
+    def tile_cols(self) -> int: ...
 
     def prepare(self, workload: Workload, precision: PrecisionSpec, device: str) -> Step: ...
 

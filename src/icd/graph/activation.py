@@ -29,6 +29,10 @@ class Activation:
         if self.per_row < 1 or self.nnz_cap < 1:
             raise ConfigError("graph.per_row and graph.nnz_cap: expected 1 or more")
 
+    def needs_activations(self) -> bool:
+        """Always."""
+        return True
+
     def build(self, workload: Workload, activations: Activations | None) -> dict[str, CoAccess]:
         """One graph a site, in dense order; needs calibration inputs."""
         if activations is None:

@@ -28,6 +28,10 @@ class Weights:
         if self.per_row < 1 or self.nnz_cap < 1:
             raise ConfigError("graph.per_row and graph.nnz_cap: expected 1 or more")
 
+    def needs_activations(self) -> bool:
+        """Never."""
+        return False
+
     def build(self, workload: Workload, activations: Activations | None) -> dict[str, CoAccess]:
         """One graph a site, in dense order."""
         return {site.name: self._one(workload, site) for site in workload.sites}

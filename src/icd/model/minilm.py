@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import ClassVar
 
 from icd.contracts import ModelCard, Workload
 from icd.errors import ConfigError, MissingResource
@@ -20,6 +21,8 @@ POSITIONS = 512
 @dataclass(frozen=True)
 class MiniLM:
     """all-MiniLM-L6-v2 with its trained weights."""
+
+    simulated: ClassVar[bool] = False
 
     name: str
     default_batch_size: int

@@ -9,7 +9,7 @@ would run on is simulated, and every figure of that device says so.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from icd.contracts import ModelCard, Workload
 from icd.errors import ConfigError
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Mock:
     """``layers`` residual MLPs of ``neurons`` in groups of ``group``, shuffled by ``seed``."""
+
+    simulated: ClassVar[bool] = True
 
     name: str
     layers: int
@@ -77,7 +79,6 @@ class Mock:
                 weights="planted",
                 source=f"seed {self.seed}",
                 tags=("simulated",),
-                graph="weights",
                 simulated=True,
             ),
             calibration=(draw(), draw()),

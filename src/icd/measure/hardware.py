@@ -1,0 +1,53 @@
+"""Figures of a device that simulation and rooflines need."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from icd.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """L2 geometry, rates and energies; sizes in bytes, rates in GB/s and TFLOP/s, energies in pJ a byte."""
+
+    name: str
+    l2_bytes: int
+    l2_ways: int
+    line_bytes: int
+    sector_bytes: int
+    dram_gb_s: float
+    l2_gb_s: float
+    tflops: dict[str, float]
+    launch_us: float
+    idle_watts: float
+    busy_watts: float
+    dram_pj_byte: float
+
+    def __post_init__(self) -> None:
+        if self.l2_bytes % (self.l2_ways * self.line_bytes):
+            raise ConfigError(
+                f"hardware={self.name}: l2_bytes must be a multiple of l2_ways x line_bytes = "
+                f"{self.l2_ways * self.line_bytes}"
+            )
+
+
+@dataclass(frozen=True)
+class Auto:
+    """Stands for the device that the run executes on."""
+
+    def read(self, device: str) -> Mapping[str, object]:
+        """What the machine says about its own cache, for the record: level, bytes, source."""
+        if device.startswith("cuda"):
+            import torch
+
+            prop = torch.cuda.get_device_properties(device)
+            return {"name": prop.name, "l2_bytes": prop.L2_cache_size, "source": "torch"}
+        size = Path("/sys/devices/system/cpu/cpu0/cache/index2/size")
+        if size.is_file():
+            text = size.read_text().strip()
+            return {"name": "cpu", "l2_bytes": int(text.rstrip("KM")) * (1024 if "K" in text else 1 << 20), "source": "sysfs"}
+        return {"name": "cpu", "cores": os.cpu_count(), "l2_bytes": None, "reason": "the kernel does not say"}

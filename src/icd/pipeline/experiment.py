@@ -1,0 +1,70 @@
+"""One experiment: every part that a configuration names, built and checked together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from icd.contracts import Engine, Graph, Model, PrecisionSpec, Quality, Solver, Transform
+from icd.errors import ConfigError, MissingResource
+from icd.measure.hardware import Hardware
+from icd.pipeline.plans import Pipeline
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The parts of one run; ``lock`` is the resolved configuration they were built from."""
+
+    model: Model
+    graph: Graph
+    solver: Solver
+    transform: Transform
+    precision: PrecisionSpec
+    runtime: Engine
+    measure: Any
+    quality: Quality
+    hardware: Any
+    pipeline: Pipeline
+    gate: Any
+    tracking: Any
+    bridge: Any
+    gates: Mapping[str, Any]
+    lock: Mapping[str, Any]
+    sparsity: float
+    seq_len: int | None
+    batch_size: int | None
+    seed: int
+    device: str
+    on_missing: str
+
+    def check(self) -> None:
+        """What no single part can see: missing resources and combinations that cannot be run."""
+        self.model.check()
+        if self.model.simulated and not isinstance(self.hardware, Hardware):
+            raise ConfigError(
+                f"model={self.model.name} is simulated and needs a device's figures; use hardware=mock or a named GPU"
+            )
+        if self.device.startswith("cuda") and not cuda_driver():
+            raise MissingResource(
+                f"device={self.device}: no NVIDIA driver answers on this machine; use device=cpu or device=auto"
+            )
+        if self.gate.name != "none" and self.pipeline.name != "iterative":
+            raise ConfigError(
+                f"gate={self.gate.name} judges iterative against linear and pipeline={self.pipeline.name} has no "
+                "iterative arm; use pipeline=iterative or gate=none"
+            )
+
+
+def cuda_driver() -> bool:
+    """Whether NVML finds a GPU; asks the driver, imports no framework."""
+    import pynvml as nvml
+
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
+        return False
+    try:
+        return int(nvml.nvmlDeviceGetCount()) > 0
+    finally:
+        nvml.nvmlShutdown()

@@ -1,0 +1,111 @@
+"""Writing run files: to a temporary name, then renamed, so that a reader never sees half a file."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from icd.contracts import Sample
+
+SUMS = "SHA256SUMS"
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` through a temporary name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(data)
+    temporary.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Indented JSON; a NaN or infinity is refused, for a missing value is null."""
+    write_bytes(path, (json.dumps(jsonable(value), indent=1, allow_nan=False) + "\n").encode())
+
+
+def jsonable(value: Any) -> Any:
+    """Builtins for numpy scalars, arrays and tuples; ValueError for a float that is not finite."""
+    if isinstance(value, dict):
+        return {str(k): jsonable(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [jsonable(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return jsonable(value.tolist())
+    if isinstance(value, np.generic):
+        return jsonable(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} cannot stand in the record; a missing value is null with a reason")
+    return value
+
+
+def write_samples(path: Path, samples: Iterable[Sample]) -> None:
+    """``samples.csv.gz``: a header and one row a sample; the same samples give the same bytes."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(Sample._fields)
+    for sample in samples:
+        writer.writerow(["" if v is None else repr(v) if isinstance(v, float) else v for v in sample])
+    write_bytes(path, gzip.compress(text.getvalue().encode(), compresslevel=6, mtime=0))
+
+
+def read_samples(path: Path) -> list[Sample]:
+    """The rows of ``samples.csv.gz``; ValueError names a line that cannot be read."""
+    out = []
+    with gzip.open(path, "rt", encoding="utf-8", newline="") as lines:
+        reader = csv.DictReader(lines)
+        if reader.fieldnames is None or tuple(reader.fieldnames) != Sample._fields:
+            raise ValueError(f"{path.name}: expected the columns {', '.join(Sample._fields)}")
+        for number, row in enumerate(reader, 2):
+            try:
+                out.append(
+                    Sample(
+                        row["arm"],
+                        row["metric"],
+                        *(int(row[k]) for k in ("process", "allocation", "round", "order", "iteration")),
+                        float(row["value"]),
+                        row["unit"],
+                        row["source"],
+                        *(float(row[k]) if row[k] else None for k in ("clock", "temperature")),
+                    )
+                )
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{path.name}, line {number}: {error}") from error
+    return out
+
+
+def write_sums(folder: Path) -> None:
+    """``SHA256SUMS`` over every other file below ``folder``, in the format of sha256sum."""
+    lines = [f"{sha256(file)}  {file.relative_to(folder).as_posix()}" for file in files_of(folder)]
+    write_bytes(folder / SUMS, ("\n".join(lines) + "\n").encode())
+
+
+def check_sums(folder: Path) -> list[str]:
+    """What differs between ``SHA256SUMS`` and the folder, a sentence each; empty when all is well."""
+    path = folder / SUMS
+    if not path.is_file():
+        return [f"{SUMS} is missing: the run did not finish"]
+    listed = dict(line.split("  ", 1)[::-1] for line in path.read_text().splitlines() if line)
+    found = {file.relative_to(folder).as_posix(): file for file in files_of(folder)}
+    out = [f"{name} is listed in {SUMS} and missing" for name in sorted(set(listed) - set(found))]
+    out += [f"{name} is not listed in {SUMS}" for name in sorted(set(found) - set(listed))]
+    out += [f"{n} was changed after the run" for n in sorted(set(found) & set(listed)) if sha256(found[n]) != listed[n]]
+    return out
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Every file below ``folder`` but the sums, sorted by path."""
+    return sorted(f for f in folder.rglob("*") if f.is_file() and f.name != SUMS)
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,129 @@
+"""Fresh child processes: everything that needs torch, or is timed, runs in one; the parent waits.
+
+The parent writes a job, starts ``python -m icd.pipeline.isolate JOB`` and blocks reading the child's
+standard output, a line of JSON for each event. The child leaves a pickled result, or an error with its
+exit code. The parent never imports a framework and never spins while something is timed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from icd.errors import BY_CODE, Exit, IcdError, MeasurementError
+
+Listener = Callable[[dict[str, Any]], None]
+QUIET = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+def run_child(stage: str, arguments: dict[str, Any], folder: Path, listen: Listener) -> Any:
+    """Run ``stage`` (``prepare`` or ``measure``) in a fresh process and return its result.
+
+    ``folder`` is private to the run. An `IcdError` of the child is raised here with its code; a child
+    that dies raises `MeasurementError` with the last lines it wrote.
+    """
+    job = folder / f"{stage}-{arguments.get('process', 0)}.job"
+    job.write_bytes(pickle.dumps({"stage": stage, **arguments}))
+    log = job.with_suffix(".stderr")
+    with log.open("wb") as stderr:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "icd.pipeline.isolate", str(job)],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env={**QUIET, **os.environ},
+        )
+        try:
+            assert child.stdout is not None
+            for line in child.stdout:
+                _hear(line, listen)
+            code = child.wait()
+        except BaseException:
+            child.kill()
+            child.wait()
+            raise
+    return _result(job, log, stage, code)
+
+
+def _hear(line: bytes, listen: Listener) -> None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return  # something that a library printed
+    if isinstance(event, dict) and "event" in event:
+        listen(event)
+
+
+def _result(job: Path, log: Path, stage: str, code: int) -> Any:
+    result = job.with_suffix(".result")
+    if not result.is_file():
+        tail = " | ".join(log.read_text("utf-8", "replace").strip().splitlines()[-3:])
+        raise MeasurementError(f"the {stage} process ended with code {code} and no result; it last wrote: {tail}")
+    # written by this package's own child a moment ago, in a folder that only this run uses
+    kind, value = pickle.loads(result.read_bytes())
+    result.unlink()
+    job.unlink()
+    if kind == "error":
+        error = BY_CODE.get(value["code"], MeasurementError)(value["message"])
+        error.__cause__ = RuntimeError(value["traceback"])
+        raise error
+    return value
+
+
+def main(job_path: str) -> int:
+    """The child's side: run the job's stage, leave its result beside the job."""
+    job = Path(job_path)
+    arguments = pickle.loads(job.read_bytes())
+    stage = arguments.pop("stage")
+    outcome: tuple[str, Any]
+    try:
+        outcome = ("ok", _stage(stage)(tell=tell, **arguments))
+    except IcdError as error:
+        outcome = ("error", _describe(error, int(error.code), str(error)))
+    except MemoryError as error:
+        outcome = ("error", _describe(error, Exit.MEASUREMENT_FAILED, f"the {stage} process ran out of memory"))
+    except Exception as error:  # noqa: BLE001 - the boundary of a process: the cause travels to the parent
+        traceback.print_exc()
+        text = f"the {stage} process failed: {type(error).__name__}: {error}"
+        outcome = ("error", _describe(error, Exit.MEASUREMENT_FAILED, text))
+    temporary = job.with_suffix(".tmp")
+    temporary.write_bytes(pickle.dumps(outcome))
+    temporary.replace(job.with_suffix(".result"))
+    return 0
+
+
+def _describe(error: BaseException, code: int, message: str) -> dict[str, Any]:
+    return {"code": int(code), "message": message, "traceback": "".join(traceback.format_exception(error))}
+
+
+def _stage(name: str) -> Callable[..., Any]:
+    if name == "prepare":
+        from icd.pipeline.prepare import prepare
+
+        return prepare
+    if name == "measure":
+        from icd.pipeline.measuring import measure
+
+        return measure
+    raise ValueError(f"no stage {name!r}")
+
+
+def tell(event: str, **fields: Any) -> None:
+    """One event to the parent."""
+    sys.__stdout__.write(json.dumps({"event": event, **fields}) + "\n")  # type: ignore[union-attr]
+    sys.__stdout__.flush()  # type: ignore[union-attr]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

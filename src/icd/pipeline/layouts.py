@@ -1,0 +1,114 @@
+"""Solving every site, and the referee's view of a set of layouts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from icd.contracts import CoAccess, Engine, Layout, Layouts, Nets, Site, Solver
+from icd.errors import SolverTimeout
+
+LINE_BYTES = 128
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Tile and line sizes of one site, in channels."""
+
+    block: int
+    line: int
+
+
+def geometry(site: Site, engine: Engine, element_bytes: int) -> Geometry:
+    """How many channels of ``site`` fill a tile's columns and a 128-byte line."""
+    return Geometry(
+        block=max(1, engine.tile_cols // site.repeat),
+        line=max(1, LINE_BYTES // element_bytes // site.repeat),
+    )
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything that solver and referee need to know of one site, in dense order."""
+
+    site: Site
+    graph: CoAccess
+    nets: Nets
+    geometry: Geometry
+
+
+def solve_all(
+    solver: Solver, tasks: list[Task], previous: Layouts | None, done: Callable[[int, str], None]
+) -> dict[str, Layout]:
+    """A layout for every site; ``done(count, site)`` is called after each.
+
+    A site whose budget ended before its trivial candidates were scored is tried once more; then
+    ``solver.on_timeout`` keeps its previous layout (``stats["timeout"]`` says so) or raises.
+    """
+    out: dict[str, Layout] = {}
+    for count, task in enumerate(tasks, 1):
+        before = None if previous is None else np.asarray(previous[task.site.name], np.int32)
+        out[task.site.name] = _solve(solver, task, before)
+        done(count, task.site.name)
+    return out
+
+
+def _solve(solver: Solver, task: Task, previous: Any) -> Layout:
+    size = task.geometry
+    for attempt in (1, 2):
+        try:
+            return solver.solve(
+                task.graph.W, task.nets, block=size.block, line=size.line, previous=previous
+            )
+        except SolverTimeout:
+            if attempt == 2 and solver.on_timeout == "fail":
+                raise
+    kept = np.arange(task.site.size, dtype=np.int32) if previous is None else previous
+    return Layout(kept, {"timeout": True, "chosen": "kept", "improved": False, "proposals": 0, "seconds": 0.0})
+
+
+def site_costs(
+    solver: Solver, tasks: list[Task], layouts: Layouts, previous: Layouts | None
+) -> dict[str, dict[str, Any]]:
+    """The referee's terms for every site under ``layouts`` (identity where a site is not named)."""
+    from icd.solver.objective import evaluate
+
+    out = {}
+    for task in tasks:
+        name = task.site.name
+        pi = np.asarray(layouts.get(name, np.arange(task.site.size)), np.int32)
+        out[name] = evaluate(
+            task.graph.W,
+            task.nets,
+            pi,
+            block=task.geometry.block,
+            line=task.geometry.line,
+            previous=None if previous is None else np.asarray(previous[name], np.int32),
+            objective=solver.objective,
+        )
+    return out
+
+
+def total_cost(costs: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Model-wide cost: T summed in bytes; C, Q and J as means weighted by each site's co-access weight."""
+    weight = np.array([cost["W_sum"] for cost in costs.values()], float)
+    scale = weight.sum() or 1.0
+
+    def mean(key: str) -> float:
+        return float(np.dot(weight, [cost[key] for cost in costs.values()]) / scale)
+
+    return {"T": float(sum(cost["T"] or 0.0 for cost in costs.values())), **{k: mean(k) for k in ("C", "Q", "J")}}
+
+
+def live_graph(graph: CoAccess, live: np.ndarray) -> CoAccess:
+    """W': the part of ``graph`` between channels that are live, same size and order."""
+    from scipy.sparse import csr_matrix, diags
+
+    D = diags(live.astype(np.float64))
+    W = csr_matrix(D @ graph.W @ D)
+    W.eliminate_zeros()
+    W.sort_indices()
+    return CoAccess(W, f"{graph.source}, live channels", {"nnz": int(W.nnz)})

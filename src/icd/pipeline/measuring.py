@@ -1,0 +1,168 @@
+"""A measuring process: fresh copies of every arm, checks and quality, then timed rounds."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from icd.contracts import Missing, Sample, Step, Workload
+from icd.measure.environment import torch_environment
+from icd.measure.latency import measure_rounds
+from icd.pipeline.arms import Arm, Prepared, shuffle_layouts, shuffled_sites
+from icd.pipeline.checks import engine_check
+from icd.pipeline.experiment import Experiment
+from icd.stats.design import rounds
+from icd.transform.permute import permute
+
+Tell = Callable[..., None]
+
+
+def measure(
+    experiment: Experiment, prepared: Prepared, process: int, device: str, tell: Tell
+) -> dict[str, Any]:
+    """Samples, checks, quality and what was executed, of one process."""
+    values = load_values(experiment, prepared)
+    protocol = experiment.measure
+    samples: list[Sample] = []
+    checks: dict[str, Any] = {}
+    quality: dict[str, Any] = {}
+    executed: dict[str, Any] = {}
+    simulated = values["dense"].card.simulated
+    for allocation in range(protocol.allocations):
+        arms = {arm.name: lay_out(arm, values, experiment.seed, process, allocation) for arm in prepared.arms}
+        steps = {arm.name: step_of(experiment, arm, arms[arm.name], device) for arm in prepared.arms}
+        if allocation == 0:
+            for arm in prepared.arms:
+                precision = precision_of(experiment, arm)
+                work = arms[arm.name]
+                checks[arm.name] = engine_check(
+                    arm.name, steps[arm.name], work, work.inputs, precision.tolerance(device)
+                )
+            executed = {name: dict(step.executed) for name, step in steps.items()}
+            if process == 0:
+                quality = judge(experiment, values["dense"], steps)
+        if simulated:
+            samples += simulate_steps(experiment, steps, arms, allocation, device)
+            continue
+        orders = [
+            [prepared.arms[i].name for i in order]
+            for order in rounds(len(prepared.arms), protocol.rounds, _seed(experiment.seed, process, allocation))
+        ]
+        first = allocation * protocol.rounds
+
+        def done(number: int, first: int = first) -> None:
+            tell("progress", what="measuring", done=first + number + 1, total=protocol.allocations * protocol.rounds)
+
+        samples += measure_rounds(
+            steps, orders, protocol, process=process, allocation=allocation, device=device, done=done
+        )
+    return {
+        "samples": samples,
+        "checks": checks,
+        "quality": quality,
+        "executed": executed,
+        "environment": torch_environment(device),
+    }
+
+
+def _seed(seed: int, process: int, allocation: int) -> int:
+    return (seed * 1009 + process) * 1013 + allocation
+
+
+def load_values(experiment: Experiment, prepared: Prepared) -> dict[str, Workload]:
+    """The dense workload and the transformed one, both in dense order, float32, on the CPU."""
+    from safetensors.torch import load_file
+
+    dense = experiment.model.build()
+    out = {"dense": dense}
+    for name, path in prepared.files.items():
+        module = copy.deepcopy(dense.module)
+        missing = module.load_state_dict(load_file(path), strict=False)
+        if missing.unexpected_keys:
+            raise ValueError(f"{name}: the saved weights hold {missing.unexpected_keys[:3]}, unknown to the model")
+        out[name] = dense.with_module(module, live=prepared.live[name])
+    return out
+
+
+def lay_out(arm: Arm, values: Mapping[str, Workload], seed: int, process: int, allocation: int) -> Workload:
+    """A fresh copy of the arm's weights in the arm's layout."""
+    workload = values[arm.values]
+    layouts = dict(arm.layouts)
+    if arm.shuffled:
+        layouts.update(shuffle_layouts(shuffled_sites(workload, workload.live), seed, process, allocation))
+    return permute(workload, layouts)
+
+
+def precision_of(experiment: Experiment, arm: Arm) -> Any:
+    """The run's precision, or the arm's own."""
+    if arm.precision is None:
+        return experiment.precision
+    return dataclasses.replace(experiment.precision, format=arm.precision)  # type: ignore[type-var]
+
+
+def step_of(experiment: Experiment, arm: Arm, workload: Workload, device: str) -> Step:
+    """The arm's step: the same engine for every arm."""
+    return experiment.runtime.prepare(workload, precision_of(experiment, arm), device)
+
+
+def judge(experiment: Experiment, dense: Workload, steps: Mapping[str, Step]) -> dict[str, Any]:
+    """Quality of every arm through its timed step, against the dense float32 model on the CPU."""
+    reference = Reference(dense)
+    out: dict[str, Any] = {}
+    for name, step in steps.items():
+        result = experiment.quality.evaluate(step, reference, dense.probes, dense.card)
+        if isinstance(result, Missing):
+            out[name] = {"metric": None, "value": None, "source": None, "reason": result.reason}
+        else:
+            out[name] = {"metric": result[0], "value": result[1], "source": "executed"}
+    return out
+
+
+class Reference:
+    """The dense model in float32 on the CPU as a step."""
+
+    def __init__(self, dense: Workload) -> None:
+        self.dense = dense
+        self.module = dense.module
+        self.executed: Mapping[str, Any] = {"engine": "masked", "format": "fp32"}
+
+    def __call__(self) -> Any:
+        """Run on the timed inputs."""
+        return self.on(self.dense.inputs)
+
+    def on(self, inputs: Any) -> Any:
+        """Run on ``inputs``."""
+        import torch
+
+        with torch.inference_mode():
+            return self.dense.forward(self.dense.module, inputs)
+
+
+def simulate_steps(
+    experiment: Experiment, steps: Mapping[str, Step], arms: Mapping[str, Workload], allocation: int, device: str
+) -> list[Sample]:
+    """Simulated latency, energy and L2 of the executed layer shapes; one sample a metric and arm."""
+    from icd.measure.simulate import linear_layers, simulate
+
+    out: list[Sample] = []
+    for position, (name, step) in enumerate(steps.items()):
+        workload = arms[name]
+        figures = simulate(
+            linear_layers(step.module),
+            workload.tokens,
+            str(step.executed["format"]),
+            experiment.hardware,
+        )
+        rows = {
+            "latency_ms": (figures.latency_ms, "ms"),
+            "energy_j": (figures.energy_j, "J"),
+            "l2_served_pct": (figures.served_pct, "%"),
+            "dram_bytes_per_token": (figures.dram_bytes / workload.tokens, "B"),
+        }
+        out += [
+            Sample(name, metric, 0, allocation, 0, position, 0, value, unit, "simulated")
+            for metric, (value, unit) in rows.items()
+        ]
+    return out

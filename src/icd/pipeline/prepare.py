@@ -1,0 +1,203 @@
+"""The preparing process: model, graph, layouts, transform, re-permutation, equivalence.
+
+    linear      W of the dense model -> pi0 -> transform
+    iterative   the same, then W' of what is live -> pi1, kept while it pays, else rolled back
+
+Nothing is timed here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from icd.contracts import Layouts, Workload
+from icd.graph.nets import build_nets
+from icd.model.calibration import collect
+from icd.pipeline.arms import Arm, Prepared, sliced_layout
+from icd.pipeline.device import resolve
+from icd.pipeline.checks import equivalence
+from icd.pipeline.experiment import Experiment
+from icd.pipeline.layouts import Task, geometry, live_graph, site_costs, solve_all, total_cost
+from icd.pipeline.plans import accept
+from icd.transform.permute import permute, restore
+
+Tell = Callable[..., None]
+
+
+def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
+    """Run everything before timing; the transformed weights are written below ``folder``."""
+    device = "cpu" if experiment.model.simulated else resolve(experiment.device)
+    tell("stage", what="model", message=f"building {experiment.model.name}")
+    dense = experiment.model.build()
+    element_bytes = experiment.precision.element_bytes(device)
+    needs = experiment.transform.needs_activations() or experiment.graph.needs_activations()
+    activations = collect(dense) if needs else None
+    tell("stage", what="graph", message="co-access graphs")
+    graphs = experiment.graph.build(dense, activations)
+
+    def tasks_of(workload: Workload, live_only: bool) -> list[Task]:
+        nets = build_nets(
+            workload,
+            tile_rows=experiment.runtime.tile_rows,
+            tile_cols=experiment.runtime.tile_cols,
+            element_bytes=element_bytes,
+        )
+        return [
+            Task(
+                site,
+                live_graph(graphs[site.name], workload.live_mask(site)) if live_only else graphs[site.name],
+                nets[site.name],
+                geometry(site, experiment.runtime, element_bytes),
+            )
+            for site in workload.sites
+        ]
+
+    def solve(tasks: list[Task], previous: Layouts | None, what: str) -> tuple[dict[str, Any], dict[str, Any], float]:
+        start = time.perf_counter()
+        solved = solve_all(
+            experiment.solver,
+            tasks,
+            previous,
+            lambda count, site: tell("progress", what=what, done=count, total=len(tasks), item=site),
+        )
+        stats = {name: dict(layout.stats) for name, layout in solved.items()}
+        return {n: s.pi for n, s in solved.items()}, stats, time.perf_counter() - start
+
+    arms = experiment.pipeline.arms
+    identity = {site.name: np.arange(site.size, dtype=np.int32) for site in dense.sites}
+    pi0, stats0, seconds = identity, {}, 0.0
+    transformed, judge = dense, tasks_of(dense, live_only=False)
+    if "linear" in arms:
+        pi0, stats0, seconds = solve(judge, None, "layout before the transform")
+        tell("stage", what="transform", message="transforming")
+        laid_out = experiment.transform.apply(permute(dense, pi0), activations)
+        transformed = restore(laid_out)
+        judge = tasks_of(transformed, live_only=True)
+
+    iterations, pi1, stats1 = [], pi0, {}
+    if "iterative" in arms:
+        before = total_cost(site_costs(experiment.solver, judge, pi0, pi0))
+        iterations.append(_iteration(pi0, before, None, "layout before the transform", seconds))
+        for _ in range(experiment.pipeline.max_iters):
+            candidate, stats, took = solve(judge, pi1, "layout after the transform")
+            seconds += took
+            after = total_cost(site_costs(experiment.solver, judge, candidate, pi0))
+            ok, reason = accept(before, after, eps_T=experiment.pipeline.eps_T, eps_J=experiment.pipeline.eps_J)
+            iterations.append(_iteration(candidate, after, ok, reason, took))
+            tell("stage", what="re-permute", message=reason, ok=ok)
+            if not ok:
+                break
+            pi1, before, stats1 = candidate, after, stats
+
+    layouts: dict[str, Layouts] = {
+        "dense": identity,
+        "linear": pi0,
+        "iterative": pi1,
+        "aa": pi0,
+        "shuffle": pi0,
+        "sliced": {s.name: sliced_layout(transformed.live_mask(s)) for s in dense.sites},
+    }
+    tell("stage", what="equivalence", message="proving equivalence in float64")
+    proof = equivalence(dense, {name: layouts[name] for name in arms if name not in ("dense", "aa", "shuffle")})
+    costs = {name: site_costs(experiment.solver, judge, layouts[name], None) for name in arms if name != "shuffle"}
+    live = {site: mask for site, mask in transformed.live.items()}
+    return Prepared(
+        arms=_recipes(experiment, layouts, device),
+        live={"dense": {}, "transformed": live},
+        files=_write_values(dense, transformed, folder),
+        facts={
+            "device": device,
+            "precision": experiment.precision.resolve(device),
+            "card": dense.card,
+            "tokens": dense.tokens,
+            "input_shape": {name: list(x.shape) for name, x in dense.inputs.items()},
+            "input_sha256": _hash_inputs(dense),
+            "equivalence": proof,
+            "iterations": iterations,
+            "solver_seconds": seconds,
+            "solver": {"before": stats0, "after": stats1},
+            "costs": costs,
+            "sites": [_site_row(task) for task in judge],
+            "calibration_tokens": activations.tokens if activations else 0,
+            "graphs": {name: {"source": g.source, **g.meta} for name, g in graphs.items()},
+            "W": {name: g.W for name, g in graphs.items()},
+            "pi0": pi0,
+            "pi1": pi1,
+            "live": live,
+            "null_reason": None if iterations and any(i["accepted"] for i in iterations) else "no re-permutation kept",
+        },
+    )
+
+
+def _recipes(experiment: Experiment, layouts: Mapping[str, Layouts], device: str) -> tuple[Arm, ...]:
+    out = []
+    for name in experiment.pipeline.arms:
+        values = "dense" if name == "dense" else "transformed"
+        out.append(Arm(name, values, layouts[name], shuffled=name == "shuffle"))
+    if experiment.precision.element_bytes(device) < 2 and "dense" in experiment.pipeline.arms:
+        out.insert(1, Arm("dense_bf16", "dense", layouts["dense"], precision="bf16"))
+    return tuple(out)
+
+
+def _write_values(dense: Workload, transformed: Workload, folder: Path) -> dict[str, str]:
+    """Save the tensors of ``transformed`` (dense order) that differ from the dense model's."""
+    import torch
+    from safetensors.torch import save_file
+
+    base = dense.module.state_dict()
+    changed = {
+        key: tensor.clone()
+        for key, tensor in transformed.module.state_dict().items()
+        if not torch.equal(tensor, base[key])
+    }
+    path = folder / "transformed.safetensors"
+    save_file(changed, str(path))
+    return {"transformed": str(path)}
+
+
+def _iteration(pi: Layouts, cost: Mapping[str, float], ok: bool | None, reason: str, seconds: float) -> dict[str, Any]:
+    return {
+        "pi_hash": hash_layouts(pi),
+        "J": cost["J"],
+        "T": cost["T"],
+        "C": cost["C"],
+        "Q": cost["Q"],
+        "accepted": ok,
+        "reason": reason,
+        "elapsed_s": seconds,
+    }
+
+
+def hash_layouts(layouts: Layouts) -> str:
+    """A short hash of a set of layouts, independent of the order of sites."""
+    digest = hashlib.sha256()
+    for name in sorted(layouts):
+        digest.update(json.dumps([name, np.asarray(layouts[name]).tolist()]).encode())
+    return digest.hexdigest()[:16]
+
+
+def _hash_inputs(workload: Workload) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(workload.inputs):
+        digest.update(workload.inputs[name].numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _site_row(task: Task) -> dict[str, Any]:
+    return {
+        "site": task.site.name,
+        "group": task.site.group,
+        "channels": task.site.size,
+        "repeat": task.site.repeat,
+        "block": task.geometry.block,
+        "line": task.geometry.line,
+        "edges": int(task.graph.W.nnz) // 2,
+        "nets": int(task.nets.matrix.shape[0]),
+    }

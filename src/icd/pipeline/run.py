@@ -1,0 +1,158 @@
+"""One run: prepare, measure in fresh processes, derive, judge, record; the parent of all children.
+
+Everything is written into a hidden folder beside the run directory, which takes the run directory's name
+in one rename when the last file is there. Whoever sees a run directory with ``SHA256SUMS`` sees a
+finished run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from icd.contracts import Sample
+from icd.errors import ConfigError, Exit, IcdError
+from icd.measure.environment import environment
+from icd.pipeline.arms import Prepared
+from icd.pipeline.console import Console
+from icd.pipeline.experiment import Experiment
+from icd.pipeline.files import write_bytes, write_json, write_sums
+from icd.pipeline.isolate import run_child
+from icd.pipeline.record import build_metrics, write_record
+from icd.report.csv import write_csv
+from icd.report.html import write_html
+
+
+class RunLog:
+    """``run.log``: one JSON object a line with ``ts, stage, ok, meta``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, stage: str, ok: bool = True, **meta: Any) -> None:
+        """Append one line."""
+        ts = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        with self.path.open("a", encoding="utf-8") as out:
+            out.write(json.dumps({"ts": ts, "stage": stage, "ok": ok, "meta": meta}) + "\n")
+
+
+def run(experiment: Experiment, run_dir: Path) -> int:
+    """Run ``experiment`` into ``run_dir`` (absent or empty) and return its exit code.
+
+    Raises `IcdError` when the run could not be finished; then ``run_dir`` holds ``run.log``,
+    ``error.json`` and the configuration, and no result.
+    """
+    if run_dir.exists() and any(run_dir.iterdir()):
+        raise ConfigError(f"the run directory {run_dir.name} is not empty; name a new one")
+    run_dir.parent.mkdir(parents=True, exist_ok=True)
+    staging = run_dir.parent / f".{run_dir.name}.unfinished-{os.getpid()}"
+    staging.mkdir()
+    console = Console()
+    log = RunLog(staging / "run.log")
+    try:
+        with tempfile.TemporaryDirectory(prefix="icd-") as work:
+            metrics = _execute(experiment, staging, Path(work), log, console)
+    except IcdError as error:
+        log.write("failed", ok=False, code=int(error.code), message=str(error))
+        write_json(staging / "error.json", {"code": int(error.code), "message": str(error)})
+        publish(staging, run_dir)
+        raise
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    finally:
+        console.close()
+    publish(staging, run_dir)
+    console.say(f"report: {run_dir / 'report.html'}")
+    note = experiment.tracking.log(run_dir)
+    if note:
+        console.say(note)
+    return judged(experiment, metrics, console)
+
+
+def publish(staging: Path, run_dir: Path) -> None:
+    """Give ``staging`` the name of the run directory; an empty directory of that name gives way."""
+    os.replace(staging, run_dir)
+
+
+def _execute(
+    experiment: Experiment, folder: Path, work: Path, log: RunLog, console: Console
+) -> dict[str, Any]:
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    start = time.perf_counter()
+    write_lock(folder, experiment)
+    env = environment()
+    write_json(folder / "env.json", env)
+    log.write("start", model=experiment.model.name, pipeline=experiment.pipeline.name)
+
+    def listen(event: dict[str, Any]) -> None:
+        console.hear(event)
+        if event["event"] == "stage":
+            log.write(event["what"], **{k: v for k, v in event.items() if k not in ("event", "what")})
+
+    prepared: Prepared = run_child("prepare", {"experiment": experiment}, work, listen)
+    count = 1 if experiment.model.simulated else experiment.measure.processes
+    samples: list[Sample] = []
+    processes = []
+    for process in range(count):
+        console.process(process, count)
+        result = run_child(
+            "measure",
+            {
+                "experiment": experiment,
+                "prepared": prepared,
+                "process": process,
+                "device": prepared.facts["device"],
+            },
+            work,
+            listen,
+        )
+        samples += result.pop("samples")
+        processes.append(result)
+        log.write("measure", process=process, of=count)
+    env["measured"] = [p["environment"] for p in processes]
+    write_json(folder / "env.json", env)
+    metrics = build_metrics(experiment, prepared, processes, samples, run_id=uuid4().hex, created=created)
+    metrics["gates"] = {
+        name: (experiment.gate if name == experiment.gate.name else gate).evaluate(metrics)
+        for name, gate in experiment.gates.items()
+        if name != "none"
+    }
+    metrics["elapsed_s"] = time.perf_counter() - start
+    write_record(folder, prepared, samples, metrics)
+    log.write("record", files=len(list(folder.iterdir())))
+    write_csv(folder)
+    write_html(folder)
+    log.write("done", seconds=round(time.perf_counter() - start, 1))
+    write_sums(folder)
+    return metrics
+
+
+def write_lock(folder: Path, experiment: Experiment) -> None:
+    """The resolved configuration as YAML and JSON; paths inside it as base name and digest."""
+    import yaml
+
+    lock = dict(experiment.lock)
+    write_json(folder / "config.lock.json", lock)
+    write_bytes(folder / "config.lock.yaml", yaml.safe_dump(lock, sort_keys=False).encode())
+
+
+def judged(experiment: Experiment, metrics: dict[str, Any], console: Console) -> int:
+    """The exit code that the asked gate decides: 0 passed or none asked, 1 failed, 3 a figure is missing."""
+    name = experiment.gate.name
+    if name == "none":
+        return int(Exit.DONE)
+    result = metrics["gates"][name]
+    if result["pass"]:
+        console.say(f"gate {name}: passed")
+        return int(Exit.DONE)
+    why = "; ".join(f"{c['name']}: {c['reason']}" for c in result["checks"] if not c["pass"])
+    console.say(f"gate {name}: {'failed' if result['pass'] is False else 'undecided'} ({why})")
+    return int(Exit.GATE_FAILED if result["pass"] is False else Exit.MISSING_RESOURCE)
