@@ -1,0 +1,148 @@
+"""Gates: named thresholds on a comparison, decided on interval bounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from icd.errors import ConfigError
+
+TOLERANCE = 1e-9  # rounding error of a computed cost
+
+
+class _Rule(NamedTuple):
+    """Where a check finds its value, and on which side of the threshold it has to lie.
+
+    ``block`` and ``key``: below ``metrics["compare"][comparison]``; ``sign``: -1 when the value must be
+    at most the threshold, +1 when at least; ``scale``: value = scale x what is recorded; ``measured``:
+    decided on the interval and only from measured samples; else a computed figure without interval.
+    """
+
+    block: str | None
+    key: str
+    sign: int
+    measured: bool
+    scale: float = 1.0
+
+
+_RULES = {
+    "latency": _Rule("latency", "delta_pct", -1, True),
+    "l2": _Rule("l2_pp", "delta", +1, True),
+    "ept": _Rule("ept", "delta_pct", -1, True),
+    "quality_loss": _Rule(None, "quality_pp", -1, False, -1.0),
+    "cost_c": _Rule("cost", "C_delta_pct", -1, False),
+    "q_not_lower": _Rule("cost", "Q_delta", +1, False),
+}
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Thresholds on one comparison of a run; a threshold of None is not checked.
+
+    ``latency_pct``, ``ept_pct``: the upper end of the change's interval is at most this; ``l2_pp``: the
+    lower end is at least this; ``quality_loss_pp``, ``cost_c_pct``: at most this; ``q_not_lower``: the
+    modularity does not fall. ``require``: the checks that count (``latency``, ``l2``, ``ept``,
+    ``quality_loss``, ``cost_c``, ``q_not_lower``), all if empty. ``compare``: the comparison judged.
+    Raises ConfigError when ``require`` names a check that this gate does not make.
+    """
+
+    name: str = "none"
+    latency_pct: float | None = None
+    l2_pp: float | None = None
+    ept_pct: float | None = None
+    quality_loss_pp: float | None = None
+    cost_c_pct: float | None = None
+    q_not_lower: bool = False
+    require: tuple[str, ...] | list[str] = ()
+    compare: str = "iterative_vs_linear"
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.require if name not in self.thresholds()]
+        if unknown:
+            there = ", ".join(self.thresholds()) or "none"
+            raise ConfigError(
+                f"gate.require: gate {self.name} has no check {', '.join(unknown)}; its checks: {there}"
+            )
+
+    def thresholds(self) -> dict[str, float]:
+        """The checks this gate makes, with their thresholds."""
+        asked = {
+            "latency": self.latency_pct,
+            "l2": self.l2_pp,
+            "ept": self.ept_pct,
+            "quality_loss": self.quality_loss_pp,
+            "cost_c": self.cost_c_pct,
+            "q_not_lower": 0.0 if self.q_not_lower else None,
+        }
+        return {name: float(value) for name, value in asked.items() if value is not None}
+
+    def evaluate(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """``{"pass": ..., "checks": [{name, threshold, value, ci95, pass, reason}]}`` of a run's metrics.
+
+        A check is None (with a reason) when its figure is missing, simulated, without interval, or of
+        an unpaired run. The gate is False if a required check is, else None if one is, else True.
+        Checks that ``require`` leaves out are recorded with ``required: False``.
+        """
+        found = metrics.get("compare", {}).get(self.compare)
+        unpaired = "unpaired" in (metrics.get("tags") or ())
+        checks = []
+        for name, threshold in self.thresholds().items():
+            if found is None:
+                check = _undecided(f"no comparison {self.compare} in this run")
+            else:
+                check = _check(found, _RULES[name], threshold)
+            if unpaired and (check["pass"] or _RULES[name].measured):
+                check |= {"pass": None, "reason": "unpaired run"}
+            required = not self.require or name in self.require
+            checks.append({"name": name, "threshold": threshold, **check, "required": required})
+        outcomes = [check["pass"] for check in checks if check["required"]]
+        return {"pass": False if False in outcomes else None if None in outcomes else True, "checks": checks}
+
+
+def _check(found: Mapping[str, Any], rule: _Rule, threshold: float) -> dict[str, Any]:
+    """One check of a comparison: ``value, ci95, pass, reason``."""
+    block = (found.get(rule.block) or {}) if rule.block else found
+    value = _number(block.get(rule.key))
+    if value is None:
+        return _undecided(block.get("reason") or f"no {rule.key} recorded")
+    value *= rule.scale
+    if not rule.measured:
+        passed = rule.sign * (value - threshold) >= -TOLERANCE
+        return {
+            "value": value,
+            "ci95": None,
+            "pass": passed,
+            "reason": _sentence(passed, rule, value, threshold),
+        }
+    ci95 = block.get("ci95")
+    if block.get("source") != "measured":
+        return _undecided(block.get("source") or "source not recorded", value, ci95)
+    if ci95 is None or any(_number(end) is None for end in ci95):
+        return _undecided(block.get("reason") or "no interval recorded", value)
+    nearest = ci95[1] if rule.sign < 0 else ci95[0]
+    passed = rule.sign * (nearest - threshold) >= 0
+    return {
+        "value": value,
+        "ci95": list(ci95),
+        "pass": passed,
+        "reason": _sentence(passed, rule, nearest, threshold),
+    }
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, or None."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _undecided(reason: str, value: float | None = None, ci95: Any = None) -> dict[str, Any]:
+    return {"value": value, "ci95": ci95, "pass": None, "reason": reason}
+
+
+def _sentence(passed: bool, rule: _Rule, bound: float, threshold: float) -> str | None:
+    """Why a check failed; None when it passed."""
+    if passed:
+        return None
+    what = ("upper end" if rule.sign < 0 else "lower end") if rule.measured else "value"
+    return f"{what} {bound:.4g} is not at {'most' if rule.sign < 0 else 'least'} {threshold:g}"

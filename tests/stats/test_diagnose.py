@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import numpy as np
+
+from icd.contracts import Missing
+from icd.stats.diagnose import lag1, mad_outliers, without_outliers
+from icd.stats.units import Units, process_means
+
+
+def units_of(rounds: np.ndarray) -> Units:
+    """Units of rounds (processes, allocations, rounds)."""
+    process, allocation, round_ = (x.ravel() for x in np.indices(rounds.shape))
+    values = rounds.ravel()
+    return Units(
+        units=process_means(values, process, allocation),
+        processes=tuple(range(len(rounds))),
+        rounds=values,
+        process=process,
+        allocation=allocation,
+        round=round_,
+        unpaired=0,
+        source="measured",
+        kind="ratio",
+    )
+
+
+def test_independent_rounds_with_placement_show_no_autocorrelation():
+    rng = np.random.default_rng(0)
+    values = []
+    for _ in range(400):
+        placement = rng.normal(0, 5, (5, 2, 1))
+        result = lag1(units_of(placement + rng.normal(size=(5, 2, 5))))
+        assert not isinstance(result, Missing)
+        values.append(result)
+    assert abs(np.mean([v.value for v in values])) < 0.02
+    assert np.mean([v.flagged for v in values]) < 0.08
+    assert values[0].steps == 40
+
+
+def test_a_drift_through_the_rounds_is_flagged():
+    noise = np.random.default_rng(1).normal(0, 0.1, (3, 2, 6))
+    result = lag1(units_of(np.arange(6.0) + noise))
+    assert not isinstance(result, Missing)
+    assert result.flagged
+    assert result.value > 0.4
+
+
+def test_too_few_or_constant_rounds_have_no_autocorrelation():
+    few, constant = lag1(units_of(np.ones((2, 2, 2)))), lag1(units_of(np.ones((3, 2, 4))))
+    assert isinstance(few, Missing)
+    assert "got 4" in few.reason
+    assert isinstance(constant, Missing)
+
+
+def test_outliers_are_flagged_by_distance_in_robust_deviations():
+    assert mad_outliers(np.array([1.0, 1.1, 0.9, 1.05, 9.0])).tolist() == [False] * 4 + [True]
+    assert not mad_outliers(np.ones(5)).any()
+    assert mad_outliers(np.array([1.0] * 9 + [2.0])).tolist() == [False] * 9 + [True]
+    assert not mad_outliers(np.array([1.0, 2.0])).any()
+
+
+def test_sensitivity_is_the_mean_of_units_without_the_flagged_rounds():
+    rounds = np.random.default_rng(2).normal(0, 0.01, (3, 2, 4))
+    rounds[1, 0, 2] = 5.0
+    count, mean = without_outliers(units_of(rounds))
+    by_hand = rounds.mean(2)
+    by_hand[1, 0] = np.delete(rounds[1, 0], 2).mean()
+    assert count == 1
+    np.testing.assert_allclose(mean, by_hand.mean())
