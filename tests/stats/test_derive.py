@@ -96,6 +96,7 @@ def test_figures_without_samples_are_null_with_a_reason():
     blocks = out["compare"]["iterative_vs_linear"]
     assert (blocks["ept"]["delta_pct"], blocks["ept"]["reason"]) == (None, "no energy counter")
     assert blocks["dram"]["reason"] == "no dram_bytes_per_token samples of arm iterative"
+    assert "floor_pct" not in blocks["dram"]
     assert (blocks["l2_pp"]["delta"], blocks["l2_pp"]["ci95"], blocks["l2_pp"]["regime"]) == (
         None,
         None,
