@@ -67,6 +67,7 @@ def test_a_noisy_aa_raises_the_floor_of_the_other_comparisons_but_not_its_own():
     out = derive(rows, ARMS, device="cuda", tokens=1)["compare"]
     aa = out["aa"]["latency"]
     assert aa["floor_pct"] == 0.5
+    assert "floor_reason" not in aa
     assert aa["verdict"] == "AMBIGUOUS"
     floor = out["iterative_vs_linear"]["latency"]["floor_pct"]
     assert floor == max(abs(end) for end in aa["ci95"])
