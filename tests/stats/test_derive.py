@@ -67,6 +67,7 @@ def test_a_noisy_aa_raises_the_floor_of_the_other_comparisons_but_not_its_own():
     out = derive(rows, ARMS, device="cuda", tokens=1)["compare"]
     aa = out["aa"]["latency"]
     assert aa["floor_pct"] == 0.5
+    assert "floor_reason" not in aa
     assert aa["verdict"] == "AMBIGUOUS"
     floor = out["iterative_vs_linear"]["latency"]["floor_pct"]
     assert floor == max(abs(end) for end in aa["ci95"])
@@ -96,6 +97,7 @@ def test_figures_without_samples_are_null_with_a_reason():
     blocks = out["compare"]["iterative_vs_linear"]
     assert (blocks["ept"]["delta_pct"], blocks["ept"]["reason"]) == (None, "no energy counter")
     assert blocks["dram"]["reason"] == "no dram_bytes_per_token samples of arm iterative"
+    assert "floor_pct" not in blocks["dram"]
     assert (blocks["l2_pp"]["delta"], blocks["l2_pp"]["ci95"], blocks["l2_pp"]["regime"]) == (
         None,
         None,

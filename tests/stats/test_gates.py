@@ -129,6 +129,12 @@ def test_a_missing_or_simulated_figure_is_neither_pass_nor_fail(block, reason):
     assert result["pass"] is None
 
 
+def test_a_computed_figure_that_is_not_there_is_neither_pass_nor_fail():
+    assert gate("strict").evaluate(metrics(quality_pp=None))["pass"] is None
+    result = gate("mock").evaluate(metrics(cost={"C_delta_pct": None, "Q_delta": 0.1, "reason": "no graph"}))
+    assert [(c["pass"], c["reason"]) for c in result["checks"]] == [(None, "no graph"), (True, None)]
+
+
 def test_one_failed_check_outweighs_a_missing_one():
     assert gate("smoke").evaluate(metrics(ept=None, latency=latency(-9, -8)))["pass"] is False
 

@@ -80,6 +80,8 @@ def _ratios(
         floor = Floor(fixed_floor_pct(device)) if name == "aa" else noise_floor(out.get("aa"), device)
         equivalence = equivalence_pct(device)
         out[name] = compare(samples, metric, *pair, floor=floor.percent, equivalence=equivalence)
+        if out[name]["delta_pct"] is None:
+            continue
         out[name]["floor_pct"] = floor.percent
         if floor.reason:
             out[name]["floor_reason"] = floor.reason

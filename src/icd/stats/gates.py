@@ -107,7 +107,7 @@ def _check(found: Mapping[str, Any], rule: _Rule, threshold: float) -> dict[str,
     value = _number(block.get(rule.key))
     if value is None:
         return _undecided(block.get("reason") or f"no {rule.key} recorded")
-    value *= rule.scale
+    value = rule.scale * value + 0.0  # never -0.0
     if not rule.measured:
         passed = rule.sign * (value - threshold) >= -TOLERANCE
         return {
@@ -145,4 +145,4 @@ def _sentence(passed: bool, rule: _Rule, bound: float, threshold: float) -> str 
     if passed:
         return None
     what = ("upper end" if rule.sign < 0 else "lower end") if rule.measured else "value"
-    return f"{what} {bound:.4g} is not at {'most' if rule.sign < 0 else 'least'} {threshold:g}"
+    return f"{what} {bound:.6g} is not at {'most' if rule.sign < 0 else 'least'} {threshold:g}"
