@@ -24,7 +24,7 @@ WORDS: dict[str, tuple[str, str, str]] = {
     "report": ("icd.tools.report", "main", "write report.html and report.csv of a run again"),
     "verify": ("icd.tools.verify", "main", "recompute a run's statistics from its raw samples"),
 }
-SHOW_ONLY = ("help", "hydra_help", "version", "cfg", "info", "shell_completion")
+SHOW_ONLY = ("help", "hydra_help", "cfg", "info", "shell_completion")
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from icd.errors import ConfigError
 
@@ -37,17 +34,4 @@ class Hardware:
 
 @dataclass(frozen=True)
 class Auto:
-    """Stands for the device that the run executes on."""
-
-    def read(self, device: str) -> Mapping[str, object]:
-        """What the machine says about its own cache, for the record: level, bytes, source."""
-        if device.startswith("cuda"):
-            import torch
-
-            prop = torch.cuda.get_device_properties(device)
-            return {"name": prop.name, "l2_bytes": prop.L2_cache_size, "source": "torch"}
-        size = Path("/sys/devices/system/cpu/cpu0/cache/index2/size")
-        if size.is_file():
-            text = size.read_text().strip()
-            return {"name": "cpu", "l2_bytes": int(text.rstrip("KM")) * (1024 if "K" in text else 1 << 20), "source": "sysfs"}
-        return {"name": "cpu", "cores": os.cpu_count(), "l2_bytes": None, "reason": "the kernel does not say"}
+    """Stands for the device that the run executes on; nothing is simulated, so no figure is needed."""

@@ -97,7 +97,7 @@ def _execute(
         if event["event"] == "stage":
             log.write(event["what"], **{k: v for k, v in event.items() if k not in ("event", "what")})
 
-    prepared: Prepared = run_child("prepare", {"experiment": experiment}, work, listen)
+    prepared: Prepared = run_child("prepare", {"experiment": experiment, "folder": work}, work, listen)
     count = 1 if experiment.model.simulated else experiment.measure.processes
     samples: list[Sample] = []
     processes = []
