@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +41,14 @@ def build_metrics(
     """``metrics.json`` without its gates; ``processes`` are the results of the measuring processes."""
     facts = prepared.facts
     arms = [arm.name for arm in prepared.arms]
-    regime = "warm"
-    derived = derive(
-        samples,
-        arms,
-        device=facts["device"],
-        tokens=facts["tokens"],
-        regime=regime,
-        reasons=missing_reasons(experiment, facts),
-    )
+    settings = {
+        "device": facts["device"],
+        "tokens": facts["tokens"],
+        "l2_metric": "l2_served_pct",
+        "regime": "warm",
+        "reasons": missing_reasons(experiment, facts),
+    }
+    derived = derive(samples, arms, **settings)
     first = processes[0]
     costs = {name: total_cost(sites) for name, sites in facts["costs"].items()}
     out_arms: dict[str, Any] = {}
@@ -114,8 +114,9 @@ def build_metrics(
             "processes": len({s.process for s in samples}),
             "allocations": experiment.measure.allocations,
             "rounds": experiment.measure.rounds,
-            "regime": regime,
+            "unit": "process mean of log ratios",
         },
+        "derivation": {**settings, "objective": asdict(experiment.solver.objective)},
         "inputs": {"shape": facts["input_shape"], "sha256": facts["input_sha256"], "tokens": facts["tokens"]},
         "tags": tags(experiment, prepared, samples, compare),
     }
