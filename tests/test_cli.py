@@ -84,6 +84,9 @@ def test_a_sweep_says_7_for_failed_cells_else_1_for_failed_gates(codes, code):
 
 
 def test_the_command_line_imports_no_framework():
-    code = "import sys, icd.cli, icd.config; print([m for m in ('torch','numba','mlflow','matplotlib') if m in sys.modules])"
+    code = (
+        "import sys, icd.cli, icd.config\n"
+        "print([m for m in ('torch', 'numba', 'mlflow', 'matplotlib') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"

@@ -12,7 +12,7 @@ def test_an_axis_selects_whole_channels_behind_its_offset_and_keeps_the_rest():
 
 
 def test_an_axis_longer_than_its_parameter_is_refused_with_both_lengths():
-    with pytest.raises(ValueError, match="has 5 entries.*needs 6"):
+    with pytest.raises(ValueError, match=r"has 5 entries.*needs 6"):
         TensorAxis("w", 0, repeat=2).expand(np.arange(3), size=3, length=5)
 
 

@@ -68,9 +68,7 @@ def build_metrics(
             "executed": executed,
             "engine_check": check,
         }
-    compare = {
-        name: {**block, **_computed(name, out_arms)} for name, block in derived["compare"].items()
-    }
+    compare = {name: {**block, **_computed(name, out_arms)} for name, block in derived["compare"].items()}
     card = facts["card"]
     return {
         "schema": SCHEMA,
@@ -105,7 +103,9 @@ def build_metrics(
         "solver": {
             "seconds": facts["solver_seconds"],
             **break_even(facts["solver_seconds"], out_arms),
-            "time_limited": [n for s in facts["solver"].values() for n, v in s.items() if v.get("time_limited")],
+            "time_limited": [
+                n for s in facts["solver"].values() for n, v in s.items() if v.get("time_limited")
+            ],
             "timeouts": [n for s in facts["solver"].values() for n, v in s.items() if v.get("timeout")],
         },
         "sites": site_table(facts),
@@ -164,9 +164,7 @@ def _computed(name: str, arms: Mapping[str, Any]) -> dict[str, Any]:
         "cost": cost,
         "tiles": {"delta_pct": 100.0 * (a["tiles"]["live"] / b["tiles"]["live"] - 1.0)},
         "quality_pp": quality_points(a["quality"], b["quality"]),
-        "quality_vs_dense_pp": quality_points(
-            a["quality"], {"metric": a["quality"]["metric"], "value": 1.0}
-        ),
+        "quality_vs_dense_pp": quality_points(a["quality"], {"metric": a["quality"]["metric"], "value": 1.0}),
     }
     if out["quality_pp"] is None:
         out["quality_reason"] = a["quality"].get("reason", "not evaluated")
@@ -185,8 +183,8 @@ def quality_points(a: Mapping[str, Any], b: Mapping[str, Any]) -> float | None:
 def break_even(seconds: float, arms: Mapping[str, Any]) -> dict[str, Any]:
     """Forwards after which the solver's time is earned back by iterative against linear."""
     names = ("iterative", "linear")
-    means = [arms[n]["latency_ms"]["mean"] if n in arms else None for n in names]
-    if None in means:
+    means = [arms[n]["latency_ms"]["mean"] for n in names if n in arms]
+    if len(means) < 2 or None in means:
         return {"break_even_forwards": None, "reason": "no latency of both iterative and linear"}
     gain_s = (means[1] - means[0]) / 1e3
     if gain_s <= 0:

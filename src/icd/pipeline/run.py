@@ -123,7 +123,9 @@ def _execute(
     metrics = build_metrics(experiment, prepared, processes, samples, run_id=uuid4().hex, created=created)
     gates = {**experiment.gates, experiment.gate.name: experiment.gate}
     metrics["gates"] = {
-        name: {**gate.evaluate(metrics), "spec": asdict(gate)} for name, gate in gates.items() if name != "none"
+        name: {**gate.evaluate(metrics), "spec": asdict(gate)}
+        for name, gate in gates.items()
+        if name != "none"
     }
     metrics["elapsed_s"] = time.perf_counter() - start
     write_record(folder, prepared, samples, metrics)
