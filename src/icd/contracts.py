@@ -272,7 +272,7 @@ class Missing:
 
 
 class Model(Protocol):
-    """Builds a workload in float32 on the CPU; deterministic given its fields."""
+    """Builds a workload in float32 on the CPU; deterministic once `resolve` has settled open choices."""
 
     simulated: ClassVar[bool]
 
@@ -280,6 +280,8 @@ class Model(Protocol):
     def name(self) -> str: ...
 
     def check(self) -> None: ...
+
+    def resolve(self) -> Model: ...
 
     def build(self) -> Workload: ...
 

@@ -82,12 +82,12 @@ def torch_environment(device: str) -> dict[str, Any]:
     """What torch says in the process that was timed: device, threads, capabilities, load around it."""
     import torch
 
-    backend: Any = torch.backends.cpu
+    capability: Any = torch.backends.cpu.get_cpu_capability
     out: dict[str, Any] = {
         "device": device,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "cpu_capability": str(backend.get_cpu_capability()),
+        "cpu_capability": str(capability()),
         "load_1min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
     if device.startswith("cuda"):

@@ -29,13 +29,20 @@ from icd.pipeline.plans import accept
 from icd.transform.permute import permute, restore
 
 Tell = Callable[..., None]
+RANDOM = (
+    "model={}: RANDOM WEIGHTS of the exact shape are measured, for no trained ones are used; quality is null"
+)
 
 
 def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
     """Run everything before timing; the transformed weights are written below ``folder``."""
     device = "cpu" if experiment.model.simulated else resolve(experiment.device)
     tell("stage", what="model", message=f"building {experiment.model.name}")
-    dense = experiment.model.build()
+    model = experiment.model.resolve()
+    dense = model.build()
+    notice = RANDOM.format(model.name) if dense.card.weights == "random" else ""
+    if notice:
+        tell("notice", message=notice)
     element_bytes = experiment.precision.element_bytes(device)
     needs = experiment.transform.needs_activations() or experiment.graph.needs_activations()
     activations = collect(dense) if needs else None
@@ -119,6 +126,7 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
     }
     live = dict(transformed.live)
     return Prepared(
+        model=model,
         arms=_recipes(experiment, layouts, device),
         live={"dense": {}, "transformed": live},
         files=_write_values(dense, transformed, folder),
@@ -126,6 +134,7 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
             "device": device,
             "precision": experiment.precision.resolve(device),
             "card": dense.card,
+            "notice": notice or None,
             "tokens": dense.tokens,
             "input_shape": {name: list(x.shape) for name, x in dense.inputs.items()},
             "input_sha256": _hash_inputs(dense),

@@ -82,6 +82,7 @@ def build_metrics(
             "source": card.source,
             "sha256": card.sha256,
             "licence": card.licence,
+            "notice": facts["notice"],
         },
         "config": {
             "pipeline": experiment.pipeline.name,
