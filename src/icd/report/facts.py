@@ -45,7 +45,7 @@ def executed(metrics: Mapping[str, Any]) -> list[tuple[str, Facts]]:
                 total[0] += width[0]
                 total[1] += width[1]
         shown = flatten(found)
-        shown += [(f"{g} executed", f"{a:,} of {b:,}") for g, (a, b) in sums.items()]
+        shown += [(f"{g}", f"{a:,} of {b:,}") for g, (a, b) in sums.items()]
         out.append((arm, shown))
     return out
 

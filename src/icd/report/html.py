@@ -10,9 +10,9 @@ from typing import Any
 from icd.report import facts, tables
 from icd.report.caveats import badges, caveats
 from icd.report.figures import correlation, layouts, ratios, timeline
-from icd.report.figures.canvas import PAGE, PAPER, arm_colour, png, svg
+from icd.report.figures.canvas import GLYPHS, PAGE, PAPER, arm_colour, arm_marker, png, svg
 from icd.report.folder import Run, dig, load
-from icd.report.words import verdict, why
+from icd.report.words import compression, model, verdict, why
 
 TEMPLATE = "template.html.j2"
 RATIO_PLOT = Path("plots") / "ratios.png"
@@ -55,16 +55,20 @@ def render(run: Run) -> str:
 def context(run: Run) -> dict[str, Any]:
     """Everything that the template shows."""
     metrics = run.metrics
+    said, arms, comparisons = verdict(metrics), tables.arms(metrics), tables.comparisons(metrics)
     names = list(metrics.get("arms") or {})
     return {
-        "title": f"{facts.plain(dig(metrics, 'model', 'name'))}, {facts.plain(dig(metrics, 'config', 'pipeline'))}",
+        "title": f"{model(metrics)}: {compression(metrics)}, pipeline {facts.plain(dig(metrics, 'config', 'pipeline'))}",
         "identity": [*facts.identity(metrics), ("device", facts.device(run))],
         "badges": badges(metrics),
-        "verdict": verdict(metrics),
+        "verdict": said,
+        "sentences": [tie(s) for s in said.sentences],
         "gates": tables.gates(metrics),
-        "arms": tables.arms(metrics),
-        "legend": [(name, arm_colour(name, names), ARMS.get(name, "")) for name in names],
-        "comparisons": tables.comparisons(metrics),
+        "arms": arms,
+        "arms_parts": [arms.columns(1, 9), arms.columns(9)],
+        "legend": [(n, arm_colour(n, names), GLYPHS[arm_marker(n)], ARMS.get(n, "")) for n in names],
+        "comparisons": comparisons,
+        "comparison_parts": [comparisons.columns(1, 7), comparisons.columns(7)],
         "ratios": ratio_plots(run),
         "timeline": timeline_plot(run),
         "correlations": correlation_rows(metrics, names),
@@ -72,16 +76,23 @@ def context(run: Run) -> dict[str, Any]:
         "iterations": tables.iterations(metrics),
         "solver": metrics.get("solver") or {},
         "sites": tables.sites(metrics),
-        "executed": facts.executed(metrics),
+        "executed": tables.executed(metrics),
         "checks": facts.checks(metrics),
         "protocol": facts.protocol(run),
         "env": facts.flatten(run.env),
         "lock": facts.flatten(run.lock),
-        "caveats": caveats(metrics, run.env),
+        "caveats": [tie(c) for c in caveats(metrics, run.env)],
         "overrides": facts.overrides(metrics),
         "folder": run.folder.name.removeprefix(".").partition(".unfinished-")[0],
         "schema": facts.plain(metrics.get("schema")),
     }
+
+
+def tie(sentence: str) -> str:
+    """Numbers and their units kept on one line."""
+    for loose in (" %", " pp", "n = "):
+        sentence = sentence.replace(loose, loose.replace(" ", "\u00a0"))
+    return sentence
 
 
 def markup(text: str) -> Any:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from icd.report import facts
 from icd.report.figures.ratios import label, order
 from icd.report.folder import dig
-from icd.report.numbers import DASH, interval, is_number, number, plain_interval, signed
+from icd.report.numbers import DASH, interval, is_number, minus, number, plain_interval, signed
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,16 @@ class Table:
         if reason not in self.notes:
             self.notes.append(reason)
         return Cell(text, self.notes.index(reason) + 1, kind)
+
+
+    def columns(self, start: int, stop: int | None = None) -> Table:
+        """The first column and those from ``start`` to ``stop``, without the footnotes."""
+        pick = slice(start, stop)
+        return Table([self.headings[0], *self.headings[pick]], [[row[0], *row[pick]] for row in self.rows])
+
+    def left(self, column: int) -> bool:
+        """Whether a column holds words, which stand left."""
+        return bool(self.rows) and self.rows[0][column].kind in ("name", "text", "text reason")
 
 
 ARM_HEADINGS = (
@@ -76,7 +87,7 @@ def arms(metrics: Mapping[str, Any]) -> Table:
         row += [table.cell(_quality(quality), quality.get("reason"))]
         row += [table.cell(number(cost.get(k), 3), cost.get("reason")) for k in ("C", "Q", "J")]
         row += [table.cell(_tiles(tiles), tiles.get("reason"))]
-        row += [table.cell(_text(v)) for v in (arm.get("engine"), dig(arm, "executed", "dtype"))]
+        row += [table.cell(_text(v), kind="text") for v in (arm.get("engine"), dig(arm, "executed", "dtype"))]
         table.rows.append([*row, _check(table, arm.get("engine_check") or {})])
     return table
 
@@ -127,7 +138,7 @@ def comparisons(metrics: Mapping[str, Any]) -> Table:
         why = latency.get("reason")
         row = [Cell(label(name), kind="name"), table.cell(signed(latency.get("delta_pct")), why)]
         row += [table.cell(interval(latency.get("ci95")), why)]
-        row += [table.cell(_text(latency.get("verdict")), why, kind=f"verdict {latency.get('verdict') or ''}")]
+        row += [table.cell(_text(latency.get("verdict")), why, kind=f"outcome {latency.get('verdict') or ''}")]
         row += [table.cell(number(latency.get("n_units")), why)]
         row += [table.cell(number(latency.get("floor_pct"), 3), latency.get("floor_reason"), why)]
         no_p = "A/A is left out of the correction" if name == "aa" else why
@@ -172,7 +183,7 @@ def sites(metrics: Mapping[str, Any]) -> Table:
     table = Table(SITE_HEADINGS)
     for site in metrics.get("sites") or ():
         cost, solver = site.get("cost") or {}, site.get("solver") or {}
-        row = [Cell(str(site.get("site")), kind="name"), table.cell(_text(site.get("group")))]
+        row = [Cell(str(site.get("site")), kind="name"), table.cell(_text(site.get("group")), kind="text")]
         row += [table.cell(f"{number(site.get('live'))} / {number(site.get('channels'))}")]
         row += [table.cell(number(site.get("block")))]
         for arm in ("linear", "sliced", "iterative"):
@@ -182,7 +193,7 @@ def sites(metrics: Mapping[str, Any]) -> Table:
             for arm in ("linear", "iterative"):
                 row += [table.cell(number(dig(cost, arm, key), 3), f"no arm {arm}")]
         for when in ("before", "after"):
-            row += [table.cell(_text(dig(solver, when, "chosen")), "no layout was kept from this step")]
+            row += [table.cell(_text(dig(solver, when, "chosen")), "no layout from this step", kind="text")]
         seconds = [dig(solver, when, "seconds") for when in ("before", "after")]
         known = [s for s in seconds if is_number(s)]
         row += [table.cell(number(sum(known), 3) if known else DASH)]
@@ -209,11 +220,22 @@ def iterations(metrics: Mapping[str, Any]) -> Table:
     for i, step in enumerate(metrics.get("iterations") or ()):
         bytes_ = step.get("T")
         kept = {True: "kept", False: "rolled back"}.get(step.get("accepted"), "start")
-        row = [Cell(str(i)), Cell(_text(step.get("pi_hash")), kind="name")]
+        row = [Cell(str(i)), Cell(_text(step.get("pi_hash")), kind="text")]
         row += [table.cell(number(bytes_ / 1e3 if is_number(bytes_) else None))]
         row += [table.cell(number(step.get(k))) for k in ("C", "Q", "J")]
-        row += [Cell(kept, kind="fail" if kept == "rolled back" else ""), Cell(_text(step.get("reason")), kind="text")]
+        row += [Cell(kept), Cell(_text(step.get("reason")), kind="text reason")]
         table.rows.append([*row, table.cell(number(step.get("elapsed_s"), 3))])
+    return table
+
+
+def executed(metrics: Mapping[str, Any]) -> Table:
+    """One row an arm, one column a recorded fact of what ran."""
+    found = {arm: dict(pairs) for arm, pairs in facts.executed(metrics)}
+    keys = list(dict.fromkeys(key for pairs in found.values() for key in pairs))
+    table = Table((("arm", ""), *((key, "") for key in keys)))
+    for arm, pairs in found.items():
+        row = [table.cell(pairs.get(key, DASH), "not recorded for this arm", kind="text") for key in keys]
+        table.rows.append([Cell(arm, kind="name"), *row])
     return table
 
 
@@ -224,20 +246,24 @@ GATE_UNITS = {"latency": "%", "l2": "pp", "ept": "%", "quality_loss": "pp", "cos
 def gates(metrics: Mapping[str, Any]) -> Table:
     """One row a check, the gate's own outcome in its first row."""
     table = Table(
-        (("gate", ""), ("outcome", ""), ("check", ""), ("threshold", ""), ("value", ""), ("95 % interval", ""), ("", ""), ("reason", ""))
+        (("gate", ""), ("outcome", ""), ("check", ""), ("threshold", ""), ("value", ""), ("95 % interval", ""), ("result", ""), ("reason", ""))
     )
     for name, gate in (metrics.get("gates") or {}).items():
         for i, check in enumerate(gate.get("checks") or ()):
             unit = GATE_UNITS.get(check.get("name"), "")
             outcome, own = GATE_WORDS[gate.get("pass")], GATE_WORDS[check.get("pass")]
             row = [Cell(name if not i else "", kind="name"), Cell(outcome if not i else "", kind=outcome)]
-            row += [Cell(str(check.get("name")).replace("_", " ")), Cell(_with(number(check.get("threshold")), unit))]
+            row += [Cell(str(check.get("name")).replace("_", " ")), Cell(_with(_threshold(check.get("threshold")), unit))]
             row += [Cell(_with(signed(check.get("value"), 2), unit)), Cell(_with(interval(check.get("ci95")), unit))]
             reason = check.get("reason") or ""
             if check.get("required") is False:
                 reason = "; ".join(filter(None, ("not required", reason)))
-            table.rows.append([*row, Cell(own, kind=own), Cell(str(reason), kind="text")])
+            table.rows.append([*row, Cell(own, kind=own), Cell(str(reason), kind="text reason")])
     return table
+
+
+def _threshold(value: Any) -> str:
+    return minus(f"{value:g}") if is_number(value) else DASH
 
 
 def _with(text: str, unit: str) -> str:

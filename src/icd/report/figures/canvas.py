@@ -21,6 +21,8 @@ ARM_COLOURS = {
     "shuffle": "#c874ae",
     "aa": "#7cc0ea",
 }
+ARM_MARKERS = {"dense": "s", "sliced": "^", "iterative": "D", "shuffle": "v", "aa": "ring"}
+GLYPHS = {"s": "\u25a0", "^": "\u25b2", "D": "\u25c6", "v": "\u25bc", "ring": "\u25cb", "o": "\u25cf"}
 OTHER_COLOURS = ("#b8a200", "#8d6bd1", "#a3623a", "#5f9e3f")
 
 
@@ -45,6 +47,11 @@ def arm_colour(arm: str, arms: list[str]) -> str:
         return ARM_COLOURS[arm]
     strange = [a for a in arms if a not in ARM_COLOURS]
     return OTHER_COLOURS[strange.index(arm) % len(OTHER_COLOURS) if arm in strange else 0]
+
+
+def arm_marker(arm: str) -> str:
+    """The arm's own shape, so that arms differ without colour; a ring for the A/A copy."""
+    return ARM_MARKERS.get(arm, "o")
 
 
 @contextmanager
@@ -83,6 +90,15 @@ def figure(width: float, height: float) -> Any:
     drawn = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(drawn)
     return drawn
+
+
+def scatter(axes: Any, x: Any, y: Any, arm: str, arms: list[str], *, size: float) -> None:
+    """Points of one arm in its colour and shape."""
+    colour, marker = arm_colour(arm, arms), arm_marker(arm)
+    if marker == "ring":
+        axes.scatter(x, y, s=1.6 * size, marker="o", facecolor="none", edgecolor=colour, lw=1.1)
+    else:
+        axes.scatter(x, y, s=size, marker=marker, color=colour, lw=0, alpha=0.85)
 
 
 def svg(drawn: Any, name: str, title: str) -> str:

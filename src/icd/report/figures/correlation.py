@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from icd.contracts import FloatArray
-from icd.report.figures.canvas import Palette, arm_colour, figure, style
+from icd.report.figures.canvas import Palette, figure, scatter, style
 from icd.report.folder import dig
 from icd.report.numbers import is_number
 
@@ -80,10 +80,10 @@ def _ranks(values: FloatArray) -> FloatArray:
 def draw(shown: Panel, arms: Sequence[str], palette: Palette) -> Any:
     """The panel as a small figure."""
     with style(palette):
-        drawn = figure(2.6, 2.25)
+        drawn = figure(2.95, 2.3)
         axes = drawn.subplots()
         for arm, x, y in shown.points:
-            axes.scatter([x], [y], s=34, color=arm_colour(arm, list(arms)), lw=0, alpha=0.9)
+            scatter(axes, [x], [y], arm, list(arms), size=34)
         axes.set_xlabel(LAYOUT[shown.x])
         axes.set_ylabel(MEASURED[shown.y][0])
         axes.grid()

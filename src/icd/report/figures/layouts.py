@@ -39,7 +39,7 @@ def draw(run: Run, site: Mapping[str, Any], palette: Palette) -> Any | None:
     edges = run.edges(name)
     with style(palette):
         rows = 2 if edges is not None else 1
-        drawn = figure(7.4, 1.7 + (2.3 if rows == 2 else 0))
+        drawn = figure(8.8, 1.7 + (2.6 if rows == 2 else 0))
         axes = np.atleast_2d(drawn.subplots(rows, 3, height_ratios=[1.5, 1][:rows] if rows == 2 else None))
         if edges is not None:
             _heat_maps(axes[0], edges, orders, palette)
@@ -47,7 +47,7 @@ def draw(run: Run, site: Mapping[str, Any], palette: Palette) -> Any | None:
             _strip(axes[-1, column], live[pi], block, palette)
             if edges is None:
                 axes[-1, column].set_title(title)
-        axes[-1, 0].set_ylabel("in tile")
+        axes[-1, 0].set_ylabel("position in tile")
     return drawn
 
 

@@ -64,7 +64,7 @@ def draw(metrics: Mapping[str, Any], samples: Sequence[Sample], block: str, pale
     title, metric = BLOCKS[block]
     arms = list(metrics.get("arms") or {})
     with style(palette):
-        drawn = figure(7.4, 1.15 + 0.42 * len(names))
+        drawn = figure(8.8, 1.15 + 0.42 * len(names))
         axes = drawn.subplots()
         floor = max((dig(compared, n, block, "floor_pct") or 0.0 for n in names if n != "aa"), default=0.0)
         if floor:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from icd.contracts import Sample
-from icd.report.figures.canvas import Palette, arm_colour, figure, style
+from icd.report.figures.canvas import Palette, figure, scatter, style
 
 MOST_POINTS = 2000
 LOG_ABOVE = 4.0  # largest over median
@@ -23,19 +23,29 @@ def draw(samples: Sequence[Sample], metric: str, unit: str, palette: Palette) ->
     values = np.array([s.value for s in rows])
     kept = thin(values, MOST_POINTS)
     with style(palette):
-        drawn = figure(7.4, 2.7)
+        drawn = figure(8.8, 3.0)
         axes = drawn.subplots()
         for arm in arms:
             mine = [i for i in kept if rows[i].arm == arm]
-            axes.scatter(mine, values[mine], s=9, color=arm_colour(arm, arms), lw=0, alpha=0.85)
+            scatter(axes, mine, values[mine], arm, arms, size=12)
         _borders(axes, rows, palette)
         if values.min() > 0 and values.max() > LOG_ABOVE * np.median(values):
-            axes.set_yscale("log")
+            _log_scale(axes)
         axes.set_ylabel(f"{metric.removesuffix('_' + unit).replace('_', ' ')}, {unit}")
         axes.set_xlabel("sample, in measured order")
         axes.grid(axis="y")
         axes.set_xlim(-0.01 * len(rows) - 0.5, 1.01 * len(rows) - 0.5)
     return drawn, len(kept), len(rows)
+
+
+def _log_scale(axes: Any) -> None:
+    """Logarithmic, with plain numbers: superscripts would be read as mathematics."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def thin(values: Any, most: int) -> list[int]:
