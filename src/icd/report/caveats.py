@@ -38,14 +38,18 @@ def caveats(metrics: Mapping[str, Any], env: Mapping[str, Any]) -> list[str]:
     simulated = "simulated" in tags
     out = []
     if simulated:
-        out.append("Latency, L2 and energy marked simulated come from a model of the device, not from a device.")
+        out.append(
+            "Latency, L2 and energy marked simulated come from a model of the device, not from a device."
+        )
     if dig(metrics, "model", "weights") == "planted":
         out.append(
             "The weights are planted: made so that a better order of channels exists. They test the method and "
             "say nothing about trained models."
         )
     if "random-weights" in tags:
-        out.append("The weights are random: pruning finds no structure, and quality is not that of a real model.")
+        out.append(
+            "The weights are random: pruning finds no structure, and quality is not that of a real model."
+        )
     if not simulated and dig(metrics, "config", "device") == "cpu":
         out.append("Latency was measured on a CPU and does not carry over to a GPU.")
     if not simulated:
@@ -55,7 +59,9 @@ def caveats(metrics: Mapping[str, Any], env: Mapping[str, Any]) -> list[str]:
     if "unlocked" in tags:
         out.append("GPU clocks were not locked; they are recorded beside the samples.")
     if "time-limited" in tags:
-        out.append("The solver stopped at its time budget, so the layout depends on the speed of the machine.")
+        out.append(
+            "The solver stopped at its time budget, so the layout depends on the speed of the machine."
+        )
     out += _missing(metrics)
     out += _machine(env)
     return out

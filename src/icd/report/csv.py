@@ -15,7 +15,16 @@ RUN = {
     "weights": ("model", "weights"),
     **{
         key: ("config", key)
-        for key in ("pipeline", "transform", "sparsity", "precision", "seq_len", "batch_size", "device", "seed")
+        for key in (
+            "pipeline",
+            "transform",
+            "sparsity",
+            "precision",
+            "seq_len",
+            "batch_size",
+            "device",
+            "seed",
+        )
     },
 }
 ARM = {

@@ -14,7 +14,11 @@ Facts = list[tuple[str, str]]
 def flatten(value: Any, prefix: str = "") -> Facts:
     """``[("cpu.cores", "2"), ...]``; lists of plain values on one line."""
     if isinstance(value, Mapping):
-        return [fact for key, below in value.items() for fact in flatten(below, f"{prefix}.{key}" if prefix else str(key))]
+        return [
+            fact
+            for key, below in value.items()
+            for fact in flatten(below, f"{prefix}.{key}" if prefix else str(key))
+        ]
     if isinstance(value, list) and any(isinstance(v, Mapping | list) for v in value):
         return [fact for i, below in enumerate(value) for fact in flatten(below, f"{prefix}[{i}]")]
     return [(prefix, plain(value))]
@@ -61,11 +65,23 @@ def identity(metrics: Mapping[str, Any]) -> Facts:
     return [
         ("run", plain(metrics.get("run_id"))),
         ("date", plain(metrics.get("created"))),
-        ("model", f"{plain(model.get('name'))} ({plain(model.get('family'))}, {number(model.get('params'))} parameters)"),
+        (
+            "model",
+            f"{plain(model.get('name'))} ({plain(model.get('family'))}, {number(model.get('params'))} parameters)",
+        ),
         ("weights", "; ".join(origin)),
-        ("pipeline", f"{plain(config.get('pipeline'))}; transform {plain(config.get('transform'))}, sparsity {plain(config.get('sparsity'))}"),
-        ("execution", f"{plain(config.get('precision'))}, engine {plain(config.get('engine'))}, batch × tokens {shape}"),
-        ("method", f"solver {plain(config.get('solver'))}, measure {plain(config.get('measure'))}, seed {plain(config.get('seed'))}"),
+        (
+            "pipeline",
+            f"{plain(config.get('pipeline'))}; transform {plain(config.get('transform'))}, sparsity {plain(config.get('sparsity'))}",
+        ),
+        (
+            "execution",
+            f"{plain(config.get('precision'))}, engine {plain(config.get('engine'))}, batch × tokens {shape}",
+        ),
+        (
+            "method",
+            f"solver {plain(config.get('solver'))}, measure {plain(config.get('measure'))}, seed {plain(config.get('seed'))}",
+        ),
     ]
 
 
@@ -96,7 +112,12 @@ def protocol(run: Run) -> Facts:
 def checks(metrics: Mapping[str, Any]) -> Facts:
     """Equivalence in float64 and the worst engine check."""
     found = metrics.get("equivalence") or {}
-    out = [("equivalence", f"largest relative error {number(found.get('max_rel_err'), 2)} in {plain(found.get('dtype'))}: {'holds' if found.get('ok') else 'does not hold'}")]
+    out = [
+        (
+            "equivalence",
+            f"largest relative error {number(found.get('max_rel_err'), 2)} in {plain(found.get('dtype'))}: {'holds' if found.get('ok') else 'does not hold'}",
+        )
+    ]
     out += [(f"equivalence, {arm}", number(error, 2)) for arm, error in (found.get("layouts") or {}).items()]
     out += [("π then its inverse", plain(found.get("round_trip")))]
     return out
@@ -107,5 +128,20 @@ def overrides(metrics: Mapping[str, Any]) -> list[str]:
     if metrics.get("overrides"):
         return [str(o) for o in metrics["overrides"]]
     config = metrics.get("config") or {}
-    named = {"model": dig(metrics, "model", "name"), **{k: config.get(k) for k in ("pipeline", "transform", "precision", "measure", "sparsity", "seq_len", "batch_size", "seed")}}
+    named = {
+        "model": dig(metrics, "model", "name"),
+        **{
+            k: config.get(k)
+            for k in (
+                "pipeline",
+                "transform",
+                "precision",
+                "measure",
+                "sparsity",
+                "seq_len",
+                "batch_size",
+                "seed",
+            )
+        },
+    }
     return [f"{key}={value}" for key, value in named.items() if value is not None]

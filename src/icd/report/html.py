@@ -48,7 +48,9 @@ def render(run: Run) -> str:
     import jinja2
 
     text = resources.files("icd.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    page = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
     return page.from_string(text).render(context(run))
 
 
@@ -118,7 +120,11 @@ def timeline_plot(run: Run) -> dict[str, Any]:
     if found is None:
         return {"figure": None, "note": "No latency samples were recorded."}
     drawn, shown, total = found
-    note = "" if shown == total else f"{shown:,} of {total:,} samples drawn; the extremes of each stretch are kept."
+    note = (
+        ""
+        if shown == total
+        else f"{shown:,} of {total:,} samples drawn; the extremes of each stretch are kept."
+    )
     return {"figure": markup(svg(drawn, "timeline", "Latency samples in measured order")), "note": note}
 
 
@@ -129,7 +135,9 @@ def correlation_rows(metrics: Mapping[str, Any], arms: list[str]) -> list[dict[s
         panels = [correlation.panel(metrics, x, y) for x in correlation.LAYOUT]
         drawn = [
             {
-                "figure": markup(svg(correlation.draw(p, arms, PAGE), f"corr-{p.x}-{y}", f"{p.x} against {title}")),
+                "figure": markup(
+                    svg(correlation.draw(p, arms, PAGE), f"corr-{p.x}-{y}", f"{p.x} against {title}")
+                ),
                 "note": correlation_note(p),
             }
             for p in panels
@@ -155,6 +163,8 @@ def layout_pictures(run: Run) -> list[tuple[str, Any]]:
     for i, site in enumerate(layouts.choose(run)):
         drawn = layouts.draw(run, site, PAGE)
         if drawn is not None:
-            title = f"{site['site']}: {site['channels']:,} channels, {site.get('live', site['channels']):,} live"
+            title = (
+                f"{site['site']}: {site['channels']:,} channels, {site.get('live', site['channels']):,} live"
+            )
             out.append((title, markup(svg(drawn, f"layout-{i}", f"Layouts of {site['site']}"))))
     return out

@@ -12,6 +12,9 @@ from icd.report.folder import dig
 from icd.report.numbers import DASH, interval, is_number, minus, number, plain_interval, signed
 
 
+SIMULATED = "simulated, not measured"
+
+
 @dataclass(frozen=True)
 class Cell:
     """A text; ``note`` numbers the footnote that says why it is a dash; ``kind`` is a CSS class."""
@@ -29,15 +32,14 @@ class Table:
     rows: list[list[Cell]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def cell(self, text: str, *reasons: Any, kind: str = "") -> Cell:
-        """A cell; a dash gets a footnote with the first reason that is there."""
-        if text != DASH:
+    def cell(self, text: str, *reasons: Any, kind: str = "", source: Any = None) -> Cell:
+        """A cell; a dash gets a footnote with the first reason that is there, a simulated figure one that says so."""
+        if text != DASH and source != "simulated":
             return Cell(text, kind=kind)
-        reason = str(next((r for r in reasons if r), "not recorded"))
+        reason = SIMULATED if text != DASH else str(next((r for r in reasons if r), "not recorded"))
         if reason not in self.notes:
             self.notes.append(reason)
         return Cell(text, self.notes.index(reason) + 1, kind)
-
 
     def columns(self, start: int, stop: int | None = None) -> Table:
         """The first column and those from ``start`` to ``stop``, without the footnotes."""
@@ -76,14 +78,18 @@ def arms(metrics: Mapping[str, Any]) -> Table:
     for name, arm in (metrics.get("arms") or {}).items():
         latency, l2, energy = (arm.get(k) or {} for k in ("latency_ms", "l2", "energy"))
         quality, cost, tiles = (arm.get(k) or {} for k in ("quality", "cost", "tiles"))
-        why = latency.get("reason")
+        why, timed = latency.get("reason"), latency.get("source")
         ept = energy.get("ept_j")
-        row = [Cell(name, kind="name"), *(table.cell(number(latency.get(k)), why) for k in ("mean", "p50", "p95"))]
+        row = [
+            Cell(name, kind="name"),
+            *(table.cell(number(latency.get(k)), why, source=timed) for k in ("mean", "p50", "p95")),
+        ]
         row += [table.cell(plain_interval(latency.get("ci95")), why)]
         row += [table.cell(number(latency.get("n")), why)]
-        row += [table.cell(number(arm.get("throughput_tok_s"), 5), arm.get("reason"), why)]
-        row += [table.cell(number(l2.get("served_pct"), 3), l2.get("reason"))]
-        row += [table.cell(number(1e3 * ept if is_number(ept) else None, 3), energy.get("reason"))]
+        row += [table.cell(number(arm.get("throughput_tok_s"), 5), arm.get("reason"), why, source=timed)]
+        row += [table.cell(number(l2.get("served_pct"), 3), l2.get("reason"), source=l2.get("source"))]
+        ept_mj = number(1e3 * ept if is_number(ept) else None, 3)
+        row += [table.cell(ept_mj, energy.get("reason"), source=energy.get("source"))]
         row += [table.cell(_quality(quality), quality.get("reason"))]
         row += [table.cell(number(cost.get(k), 3), cost.get("reason")) for k in ("C", "Q", "J")]
         row += [table.cell(_tiles(tiles), tiles.get("reason"))]
@@ -136,9 +142,14 @@ def comparisons(metrics: Mapping[str, Any]) -> Table:
         found = compared[name]
         latency, cost = found.get("latency") or {}, found.get("cost") or {}
         why = latency.get("reason")
-        row = [Cell(label(name), kind="name"), table.cell(signed(latency.get("delta_pct")), why)]
+        row = [
+            Cell(label(name), kind="name"),
+            table.cell(signed(latency.get("delta_pct")), why, source=latency.get("source")),
+        ]
         row += [table.cell(interval(latency.get("ci95")), why)]
-        row += [table.cell(_text(latency.get("verdict")), why, kind=f"outcome {latency.get('verdict') or ''}")]
+        row += [
+            table.cell(_text(latency.get("verdict")), why, kind=f"outcome {latency.get('verdict') or ''}")
+        ]
         row += [table.cell(number(latency.get("n_units")), why)]
         row += [table.cell(number(latency.get("floor_pct"), 3), latency.get("floor_reason"), why)]
         no_p = "A/A is left out of the correction" if name == "aa" else why
@@ -157,7 +168,9 @@ def comparisons(metrics: Mapping[str, Any]) -> Table:
 def _change(table: Table, block: Mapping[str, Any]) -> Cell:
     value = signed(block.get("delta_pct", block.get("delta")))
     ends = block.get("ci95")
-    return table.cell(f"{value} [{interval(ends)}]" if ends else value, block.get("reason"))
+    return table.cell(
+        f"{value} [{interval(ends)}]" if ends else value, block.get("reason"), source=block.get("source")
+    )
 
 
 SITE_HEADINGS = (
@@ -246,15 +259,30 @@ GATE_UNITS = {"latency": "%", "l2": "pp", "ept": "%", "quality_loss": "pp", "cos
 def gates(metrics: Mapping[str, Any]) -> Table:
     """One row a check, the gate's own outcome in its first row."""
     table = Table(
-        (("gate", ""), ("outcome", ""), ("check", ""), ("threshold", ""), ("value", ""), ("95 % interval", ""), ("result", ""), ("reason", ""))
+        (
+            ("gate", ""),
+            ("outcome", ""),
+            ("check", ""),
+            ("threshold", ""),
+            ("value", ""),
+            ("95 % interval", ""),
+            ("result", ""),
+            ("reason", ""),
+        )
     )
     for name, gate in (metrics.get("gates") or {}).items():
         for i, check in enumerate(gate.get("checks") or ()):
             unit = GATE_UNITS.get(check.get("name"), "")
             outcome, own = GATE_WORDS[gate.get("pass")], GATE_WORDS[check.get("pass")]
             row = [Cell(name if not i else "", kind="name"), Cell(outcome if not i else "", kind=outcome)]
-            row += [Cell(str(check.get("name")).replace("_", " ")), Cell(_with(_threshold(check.get("threshold")), unit))]
-            row += [Cell(_with(signed(check.get("value"), 2), unit)), Cell(_with(interval(check.get("ci95")), unit))]
+            row += [
+                Cell(str(check.get("name")).replace("_", " ")),
+                Cell(_with(_threshold(check.get("threshold")), unit)),
+            ]
+            row += [
+                Cell(_with(signed(check.get("value"), 2), unit)),
+                Cell(_with(interval(check.get("ci95")), unit)),
+            ]
             reason = check.get("reason") or ""
             if check.get("required") is False:
                 reason = "; ".join(filter(None, ("not required", reason)))

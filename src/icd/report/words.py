@@ -127,7 +127,11 @@ def floor_sentence(metrics: Mapping[str, Any]) -> str:
         rest = f"; the floor is the fixed ±{floor:.3g} %" if is_number(floor) else ""
         return f"There is no A/A control to say how far two copies of one arm differ here{rest}."
     sentence = f"A/A control (a second allocation of linear against linear): latency {figure(aa)}"
-    return f"{sentence}, so changes within ±{floor:.3g} % count as noise." if is_number(floor) else f"{sentence}."
+    return (
+        f"{sentence}, so changes within ±{floor:.3g} % count as noise."
+        if is_number(floor)
+        else f"{sentence}."
+    )
 
 
 def quality_sentence(metrics: Mapping[str, Any], name: str) -> str:

@@ -111,19 +111,14 @@ def svg(drawn: Any, name: str, title: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
     used = set(re.findall(r"(?:url\(#|href=\"#)([^\")]+)", text))
-    text = re.sub(
-        r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", text
-    )
+    text = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", text)
     text = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", text)
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, f"var({variable})")
     width = float(drawn.get_figwidth()) * 96
     box = re.search(r'viewBox="[^"]+"', text)
     label = escape(title, quote=True)
-    opening = (
-        f'<svg {box[0] if box else ""} role="img" aria-label="{label}" '
-        f'style="width:{width:.0f}px">'
-    )
+    opening = f'<svg {box[0] if box else ""} role="img" aria-label="{label}" style="width:{width:.0f}px">'
     return re.sub(r"<svg[^>]*>", lambda _: opening, text, count=1).strip()
 
 

@@ -20,7 +20,13 @@ BLOCKS = {
     "ept": ("energy per token", "energy_j"),
     "dram": ("DRAM bytes per token", "dram_bytes_per_token"),
 }
-FIRST = ("iterative_vs_linear", "iterative_vs_sliced", "iterative_vs_dense", "linear_vs_dense", "shuffle_vs_linear")
+FIRST = (
+    "iterative_vs_linear",
+    "iterative_vs_sliced",
+    "iterative_vs_dense",
+    "linear_vs_dense",
+    "shuffle_vs_linear",
+)
 
 
 def order(compared: Mapping[str, Any]) -> list[str]:
@@ -71,7 +77,9 @@ def draw(metrics: Mapping[str, Any], samples: Sequence[Sample], block: str, pale
             axes.axvspan(-floor, floor, color=palette.band, lw=0, zorder=0)
         if block == "latency":
             for edge in (-1, 1):
-                axes.axvline(edge * equivalence_pct(metrics), color=palette.muted, lw=0.8, ls=(0, (4, 3)), zorder=1)
+                axes.axvline(
+                    edge * equivalence_pct(metrics), color=palette.muted, lw=0.8, ls=(0, (4, 3)), zorder=1
+                )
         axes.axvline(0, color=palette.ink, lw=0.8, zorder=1)
         for row, name in enumerate(names):
             found = compared[name][block]
@@ -87,7 +95,9 @@ def draw(metrics: Mapping[str, Any], samples: Sequence[Sample], block: str, pale
     return drawn
 
 
-def _row(axes: Any, row: int, found: Mapping[str, Any], colour: str, units: list[float], palette: Palette) -> None:
+def _row(
+    axes: Any, row: int, found: Mapping[str, Any], colour: str, units: list[float], palette: Palette
+) -> None:
     value, ends = found["delta_pct"], found.get("ci95")
     real = found.get("source") != "simulated"
     if ends is not None:
