@@ -118,14 +118,13 @@ def expand(overrides: Sequence[str], multirun: bool) -> list[list[str]]:
 def check_cell(conf: Path, overrides: Sequence[str]) -> Experiment:
     """Compose one cell and check it; `ConfigError` or `MissingResource` says what is wrong."""
     from hydra import compose, initialize_config_dir
-    from omegaconf.errors import OmegaConfBaseException
 
     from icd.config import check
 
     try:
         with initialize_config_dir(str(conf), job_name="icd", version_base="1.3"):
             cfg = compose("config", overrides=list(overrides), return_hydra_config=True)
-    except (*_hydra_errors(), OmegaConfBaseException) as error:
+    except _hydra_errors() as error:
         raise ConfigError(_sentence(error)) from error
     refuse_used_directory(overrides)
     return check(cfg)
@@ -175,10 +174,13 @@ def _sentence(error: Any) -> str:
         group, word = choice.groups()
         known = sorted(file.stem for file in (conf_dir() / group).glob("*.yaml"))
         return f"{group}={word}: unknown choice.{did_you_mean(word, known)} {group} knows: {', '.join(known)}"
-    key = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text)
+    key = re.search(r"Could not override '([^']+)'", text) or re.search(
+        r"Key '([^']+)' is not in struct", text
+    )
     if key:
         from icd.config import GROUPS, SCALARS
 
         word = key.group(1)
-        return f"unknown key {word!r}.{did_you_mean(word, [*SCALARS, *GROUPS])} `python -m icd --cfg job` lists all"
+        hint = did_you_mean(word, [*SCALARS, *GROUPS])
+        return f"unknown key {word!r}.{hint} `python -m icd --cfg job` lists all"
     return lines[0] if lines else type(error).__name__

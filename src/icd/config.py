@@ -105,7 +105,9 @@ def _check_keys(tree: Mapping[str, Any]) -> None:
     known = {*SCALARS, *GROUPS}
     for key in tree:
         if key not in known:
-            raise ConfigError(f"unknown key {key!r}.{did_you_mean(key, known)} `python -m icd --cfg job` lists all")
+            raise ConfigError(
+                f"unknown key {key!r}.{did_you_mean(key, known)} `python -m icd --cfg job` lists all"
+            )
     missing = sorted(known - set(tree))
     if missing:
         raise ConfigError(f"the configuration lacks {', '.join(missing)}")
@@ -182,7 +184,9 @@ def fits(value: Any, hint: Any) -> bool:
     if origin in (tuple, list):
         return isinstance(value, (list, tuple)) and all(fits(item, args[0]) for item in value)
     if origin is not None and issubclass(origin, Mapping):
-        return isinstance(value, Mapping) and all(fits(k, args[0]) and fits(v, args[1]) for k, v in value.items())
+        return isinstance(value, Mapping) and all(
+            fits(k, args[0]) and fits(v, args[1]) for k, v in value.items()
+        )
     if hint is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if hint is int:
@@ -201,5 +205,11 @@ def spell(hint: Any) -> str:
         return f"a list of which each entry is {spell(args[0])}"
     if origin is not None:
         return "a mapping"
-    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
+    words = {
+        int: "a whole number",
+        float: "a number",
+        str: "a text",
+        bool: "true or false",
+        type(None): "null",
+    }
     return words.get(hint, str(hint))

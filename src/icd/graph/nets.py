@@ -37,7 +37,8 @@ def build_nets(
                     key = np.packbits(row).tobytes()
                     packed[key] = packed.get(key, 0.0) + float(height) * block_elements * element_bytes
         masks = [
-            np.unpackbits(np.frombuffer(key, np.uint8), count=site.size).astype(bool) for key in sorted(packed)
+            np.unpackbits(np.frombuffer(key, np.uint8), count=site.size).astype(bool)
+            for key in sorted(packed)
         ]
         matrix = csr_matrix(np.array(masks).reshape(-1, site.size))
         out[site.name] = Nets(matrix, np.array([packed[key] for key in sorted(packed)]))

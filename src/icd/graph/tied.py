@@ -11,7 +11,7 @@ from icd.contracts import Site, TensorAxis, Workload, inverse
 
 
 def tied_weights(workload: Workload, site: Site) -> Iterator[tuple[TensorAxis, NDArray[np.float32]]]:
-    """Each tied parameter of two or more dimensions as float32 (D, repeat, other), channels in dense order."""
+    """Each tied parameter of two or more dimensions, float32 (D, repeat, other), channels in dense order."""
     back = inverse(workload.layout(site))
     for axis in site.axes:
         parameter = workload.module.get_parameter(axis.parameter)

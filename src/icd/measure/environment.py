@@ -9,7 +9,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("icd", "torch", "transformers", "numpy", "scipy", "numba", "hydra-core", "omegaconf", "mlflow", "triton")
+PACKAGES = (
+    "icd",
+    "torch",
+    "transformers",
+    "numpy",
+    "scipy",
+    "numba",
+    "hydra-core",
+    "omegaconf",
+    "mlflow",
+    "triton",
+)
 
 
 def environment() -> dict[str, Any]:
@@ -71,11 +82,12 @@ def torch_environment(device: str) -> dict[str, Any]:
     """What torch says in the process that was timed: device, threads, capabilities, load around it."""
     import torch
 
+    backend: Any = torch.backends.cpu
     out: dict[str, Any] = {
         "device": device,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cpu_capability": str(backend.get_cpu_capability()),
         "load_1min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
     if device.startswith("cuda"):
@@ -95,7 +107,9 @@ def gpus() -> dict[str, Any]:
     try:
         return {
             "driver": nvml.nvmlSystemGetDriverVersion(),
-            "devices": [_gpu(nvml, nvml.nvmlDeviceGetHandleByIndex(i)) for i in range(nvml.nvmlDeviceGetCount())],
+            "devices": [
+                _gpu(nvml, nvml.nvmlDeviceGetHandleByIndex(i)) for i in range(nvml.nvmlDeviceGetCount())
+            ],
         }
     finally:
         nvml.nvmlShutdown()

@@ -64,7 +64,8 @@ def _time_block_cuda(step: Step, iterations: int) -> list[float]:
 
     torch.cuda.synchronize()
     events = [
-        (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(iterations)
+        (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
+        for _ in range(iterations)
     ]
     for start, end in events:
         start.record()

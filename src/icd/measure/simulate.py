@@ -45,7 +45,9 @@ class Layer:
 
 def linear_layers(module: torch.nn.Module) -> list[Layer]:
     """Executed linear layers in module order."""
-    return [Layer(*p.shape) for name, p in module.named_parameters() if name.endswith("weight") and p.ndim == 2]
+    return [
+        Layer(*p.shape) for name, p in module.named_parameters() if name.endswith("weight") and p.ndim == 2
+    ]
 
 
 def simulate(layers: list[Layer], tokens: int, precision: str, hardware: Hardware) -> Simulated:
@@ -70,7 +72,9 @@ def simulate(layers: list[Layer], tokens: int, precision: str, hardware: Hardwar
             peak = hardware.tflops[precision] * 1e12
             time = max(flops / peak, l2 / (hardware.l2_gb_s * 1e9), dram / (hardware.dram_gb_s * 1e9))
             seconds += time + hardware.launch_us * 1e-6
-            joules += (hardware.busy_watts - hardware.idle_watts) * flops / peak + hardware.dram_pj_byte * 1e-12 * dram
+            joules += (
+                hardware.busy_watts - hardware.idle_watts
+            ) * flops / peak + hardware.dram_pj_byte * 1e-12 * dram
             hits, misses = hits + hit, misses + miss
     return Simulated(
         latency_ms=1e3 * seconds,

@@ -24,7 +24,12 @@ def neuron_site(layer: str, up: str, down: str, size: int) -> Site:
 
 
 def head_site(
-    layer: str, projections: tuple[str, ...], out: str, heads: int, head_size: int, counts: tuple[tuple[str, int], ...]
+    layer: str,
+    projections: tuple[str, ...],
+    out: str,
+    heads: int,
+    head_size: int,
+    counts: tuple[tuple[str, int], ...],
 ) -> Site:
     """Heads of one attention: rows of Q, K, V and their biases, columns of the output projection."""
     axes = [
@@ -58,7 +63,9 @@ def bert_sites(config: Any) -> tuple[Site, ...]:
             )
         )
         sites.append(
-            neuron_site(layer, f"{layer}.intermediate.dense", f"{layer}.output.dense", config.intermediate_size)
+            neuron_site(
+                layer, f"{layer}.intermediate.dense", f"{layer}.output.dense", config.intermediate_size
+            )
         )
     return tuple(sites)
 

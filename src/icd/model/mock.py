@@ -99,7 +99,9 @@ class Mock:
         strength[self.group // 2 :] = 0.5
         for g in range(groups):
             rows, cols = slice(g * self.group, (g + 1) * self.group), slice(g * span, (g + 1) * span)
-            up[rows, cols] += (1 + 0.1 * torch.randn(self.group, span, generator=generator)) * strength[:, None]
+            up[rows, cols] += (1 + 0.1 * torch.randn(self.group, span, generator=generator)) * strength[
+                :, None
+            ]
             down[cols, rows] += (1 + 0.1 * torch.randn(span, self.group, generator=generator)) * strength
         shuffle = torch.randperm(self.neurons, generator=generator)
         block.up.weight.copy_(up[shuffle] * scale)

@@ -48,7 +48,9 @@ def probe_batches(tokenizer: Any, count: int, batch: int = 32, max_length: int =
     """Held-out sentences as padded batches with ``attention_mask``, shape (batch, <= max_length)."""
     lines = sentences("probes")
     if not 0 < count <= len(lines):
-        raise ConfigError(f"model.probe_sentences={count}: expected 1 to {len(lines)}, the sentences that ship")
+        raise ConfigError(
+            f"model.probe_sentences={count}: expected 1 to {len(lines)}, the sentences that ship"
+        )
     out: list[Inputs] = []
     for first in range(0, count, batch):
         encoded = tokenizer(

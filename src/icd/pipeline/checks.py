@@ -70,7 +70,7 @@ def relative_error(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def engine_check(arm: str, step: Step, masked: Workload, inputs: Inputs, tolerance: float) -> dict[str, Any]:
-    """The timed step's output on the timed inputs against the masked module in float32.
+    """The timed step's output on the timed inputs against the masked float32 module.
 
     Raises `VerificationError` beyond ``tolerance`` (relative to the largest output).
     """
@@ -81,7 +81,7 @@ def engine_check(arm: str, step: Step, masked: Workload, inputs: Inputs, toleran
     error = relative_error(step(), expected)
     if not error <= tolerance:
         raise VerificationError(
-            f"arm {arm!r}: the timed step differs from its masked float32 model by {error:.3g} of the largest "
-            f"output; the tolerance for {step.executed['format']} is {tolerance:g}"
+            f"arm {arm!r}: the timed step differs from its masked float32 model by {error:.3g} of the "
+            f"largest output; the tolerance for {step.executed['format']} is {tolerance:g}"
         )
     return {"max_rel_err": error, "tolerance": tolerance, "ok": True}

@@ -13,7 +13,8 @@ def resolve(asked: str) -> str:
         return "cpu"
     if not torch.cuda.is_available():
         raise MissingResource(
-            f"device={asked}: torch {torch.__version__} finds no CUDA device; use device=cpu or install a CUDA build"
+            f"device={asked}: torch {torch.__version__} finds no CUDA device; "
+            "use device=cpu or install a CUDA build"
         )
     index = int(asked.partition(":")[2] or 0)
     if index >= torch.cuda.device_count():

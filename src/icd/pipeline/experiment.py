@@ -43,16 +43,18 @@ class Experiment:
         self.model.check()
         if self.model.simulated and not isinstance(self.hardware, Hardware):
             raise ConfigError(
-                f"model={self.model.name} is simulated and needs a device's figures; use hardware=mock or a named GPU"
+                f"model={self.model.name} is simulated and needs a device's figures; "
+                "use hardware=mock or a named GPU"
             )
         if self.device.startswith("cuda") and not cuda_driver():
             raise MissingResource(
-                f"device={self.device}: no NVIDIA driver answers on this machine; use device=cpu or device=auto"
+                f"device={self.device}: no NVIDIA driver answers on this machine; "
+                "use device=cpu or device=auto"
             )
         if self.gate.name != "none" and self.pipeline.name != "iterative":
             raise ConfigError(
-                f"gate={self.gate.name} judges iterative against linear and pipeline={self.pipeline.name} has no "
-                "iterative arm; use pipeline=iterative or gate=none"
+                f"gate={self.gate.name} judges iterative against linear and pipeline={self.pipeline.name} "
+                "has no iterative arm; use pipeline=iterative or gate=none"
             )
 
 

@@ -68,13 +68,18 @@ def read_samples(path: Path) -> list[Sample]:
             try:
                 out.append(
                     Sample(
-                        row["arm"],
-                        row["metric"],
-                        *(int(row[k]) for k in ("process", "allocation", "round", "order", "iteration")),
-                        float(row["value"]),
-                        row["unit"],
-                        row["source"],
-                        *(float(row[k]) if row[k] else None for k in ("clock", "temperature")),
+                        arm=row["arm"],
+                        metric=row["metric"],
+                        process=int(row["process"]),
+                        allocation=int(row["allocation"]),
+                        round=int(row["round"]),
+                        order=int(row["order"]),
+                        iteration=int(row["iteration"]),
+                        value=float(row["value"]),
+                        unit=row["unit"],
+                        source=row["source"],
+                        clock=float(row["clock"]) if row["clock"] else None,
+                        temperature=float(row["temperature"]) if row["temperature"] else None,
                     )
                 )
             except (TypeError, ValueError) as error:
@@ -97,7 +102,11 @@ def check_sums(folder: Path) -> list[str]:
     found = {file.relative_to(folder).as_posix(): file for file in files_of(folder)}
     out = [f"{name} is listed in {SUMS} and missing" for name in sorted(set(listed) - set(found))]
     out += [f"{name} is not listed in {SUMS}" for name in sorted(set(found) - set(listed))]
-    out += [f"{n} was changed after the run" for n in sorted(set(found) & set(listed)) if sha256(found[n]) != listed[n]]
+    out += [
+        f"{n} was changed after the run"
+        for n in sorted(set(found) & set(listed))
+        if sha256(found[n]) != listed[n]
+    ]
     return out
 
 

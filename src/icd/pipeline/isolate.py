@@ -69,7 +69,9 @@ def _result(job: Path, log: Path, stage: str, code: int) -> Any:
     result = job.with_suffix(".result")
     if not result.is_file():
         tail = " | ".join(log.read_text("utf-8", "replace").strip().splitlines()[-3:])
-        raise MeasurementError(f"the {stage} process ended with code {code} and no result; it last wrote: {tail}")
+        raise MeasurementError(
+            f"the {stage} process ended with code {code} and no result; it last wrote: {tail}"
+        )
     # written by this package's own child a moment ago, in a folder that only this run uses
     kind, value = pickle.loads(result.read_bytes())
     result.unlink()
@@ -92,7 +94,10 @@ def main(job_path: str) -> int:
     except IcdError as error:
         outcome = ("error", _describe(error, int(error.code), str(error)))
     except MemoryError as error:
-        outcome = ("error", _describe(error, Exit.MEASUREMENT_FAILED, f"the {stage} process ran out of memory"))
+        outcome = (
+            "error",
+            _describe(error, Exit.MEASUREMENT_FAILED, f"the {stage} process ran out of memory"),
+        )
     except Exception as error:  # noqa: BLE001 - the boundary of a process: the cause travels to the parent
         traceback.print_exc()
         text = f"the {stage} process failed: {type(error).__name__}: {error}"

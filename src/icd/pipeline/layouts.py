@@ -60,14 +60,14 @@ def _solve(solver: Solver, task: Task, previous: Any) -> Layout:
     size = task.geometry
     for attempt in (1, 2):
         try:
-            return solver.solve(
-                task.graph.W, task.nets, block=size.block, line=size.line, previous=previous
-            )
+            return solver.solve(task.graph.W, task.nets, block=size.block, line=size.line, previous=previous)
         except SolverTimeout:
             if attempt == 2 and solver.on_timeout == "fail":
                 raise
     kept = np.arange(task.site.size, dtype=np.int32) if previous is None else previous
-    return Layout(kept, {"timeout": True, "chosen": "kept", "improved": False, "proposals": 0, "seconds": 0.0})
+    return Layout(
+        kept, {"timeout": True, "chosen": "kept", "improved": False, "proposals": 0, "seconds": 0.0}
+    )
 
 
 def site_costs(
@@ -100,7 +100,10 @@ def total_cost(costs: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     def mean(key: str) -> float:
         return float(np.dot(weight, [cost[key] for cost in costs.values()]) / scale)
 
-    return {"T": float(sum(cost["T"] or 0.0 for cost in costs.values())), **{k: mean(k) for k in ("C", "Q", "J")}}
+    return {
+        "T": float(sum(cost["T"] or 0.0 for cost in costs.values())),
+        **{k: mean(k) for k in ("C", "Q", "J")},
+    }
 
 
 def live_graph(graph: CoAccess, live: np.ndarray) -> CoAccess:

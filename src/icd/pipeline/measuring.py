@@ -48,12 +48,19 @@ def measure(
             continue
         orders = [
             [prepared.arms[i].name for i in order]
-            for order in rounds(len(prepared.arms), protocol.rounds, _seed(experiment.seed, process, allocation))
+            for order in rounds(
+                len(prepared.arms), protocol.rounds, _seed(experiment.seed, process, allocation)
+            )
         ]
         first = allocation * protocol.rounds
 
         def done(number: int, first: int = first) -> None:
-            tell("progress", what="measuring", done=first + number + 1, total=protocol.allocations * protocol.rounds)
+            tell(
+                "progress",
+                what="measuring",
+                done=first + number + 1,
+                total=protocol.allocations * protocol.rounds,
+            )
 
         samples += measure_rounds(
             steps, orders, protocol, process=process, allocation=allocation, device=device, done=done
@@ -81,7 +88,9 @@ def load_values(experiment: Experiment, prepared: Prepared) -> dict[str, Workloa
         module = copy.deepcopy(dense.module)
         missing = module.load_state_dict(load_file(path), strict=False)
         if missing.unexpected_keys:
-            raise ValueError(f"{name}: the saved weights hold {missing.unexpected_keys[:3]}, unknown to the model")
+            raise ValueError(
+                f"{name}: the saved weights hold {missing.unexpected_keys[:3]}, unknown to the model"
+            )
         out[name] = dense.with_module(module, live=prepared.live[name])
     return out
 
@@ -141,7 +150,11 @@ class Reference:
 
 
 def simulate_steps(
-    experiment: Experiment, steps: Mapping[str, Step], arms: Mapping[str, Workload], allocation: int, device: str
+    experiment: Experiment,
+    steps: Mapping[str, Step],
+    arms: Mapping[str, Workload],
+    allocation: int,
+    device: str,
 ) -> list[Sample]:
     """Simulated latency, energy and L2 of the executed layer shapes; one sample a metric and arm."""
     from icd.measure.simulate import linear_layers, simulate

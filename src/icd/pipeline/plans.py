@@ -27,7 +27,9 @@ class Pipeline:
             if arm not in ARMS:
                 raise ConfigError(f"pipeline.arms: unknown arm {arm!r}; there are {', '.join(ARMS)}")
             if arm in NEEDS and NEEDS[arm] not in self.arms:
-                raise ConfigError(f"pipeline.arms: {arm} is compared with {NEEDS[arm]}, which is not in the list")
+                raise ConfigError(
+                    f"pipeline.arms: {arm} is compared with {NEEDS[arm]}, which is not in the list"
+                )
         if not self.arms or len(set(self.arms)) != len(self.arms):
             raise ConfigError("pipeline.arms: expected one or more different arms")
         if self.name == "iterative" and "iterative" in self.arms and self.max_iters < 1:
@@ -36,7 +38,9 @@ class Pipeline:
             raise ConfigError("pipeline.eps_T and pipeline.eps_J: expected shares of 0 or more")
 
 
-def accept(before: Mapping[str, Any], after: Mapping[str, Any], *, eps_T: float, eps_J: float) -> tuple[bool, str]:
+def accept(
+    before: Mapping[str, Any], after: Mapping[str, Any], *, eps_T: float, eps_J: float
+) -> tuple[bool, str]:
     """Whether a re-permutation is kept, and why.
 
     ``before`` and ``after`` are model-wide costs with ``T`` (bytes) and ``J``. Kept when T falls by more

@@ -21,8 +21,8 @@ from icd.contracts import Layouts, Workload
 from icd.graph.nets import build_nets
 from icd.model.calibration import collect
 from icd.pipeline.arms import Arm, Prepared, sliced_layout
-from icd.pipeline.device import resolve
 from icd.pipeline.checks import equivalence
+from icd.pipeline.device import resolve
 from icd.pipeline.experiment import Experiment
 from icd.pipeline.layouts import Task, geometry, live_graph, site_costs, solve_all, total_cost
 from icd.pipeline.plans import accept
@@ -59,7 +59,9 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
             for site in workload.sites
         ]
 
-    def solve(tasks: list[Task], previous: Layouts | None, what: str) -> tuple[dict[str, Any], dict[str, Any], float]:
+    def solve(
+        tasks: list[Task], previous: Layouts | None, what: str
+    ) -> tuple[dict[str, Any], dict[str, Any], float]:
         start = time.perf_counter()
         solved = solve_all(
             experiment.solver,
@@ -72,7 +74,8 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
 
     arms = experiment.pipeline.arms
     identity = {site.name: np.arange(site.size, dtype=np.int32) for site in dense.sites}
-    pi0, stats0, seconds = identity, {}, 0.0
+    pi0, seconds = identity, 0.0
+    stats0: dict[str, Any] = {}
     transformed, judge = dense, tasks_of(dense, live_only=False)
     if "linear" in arms:
         pi0, stats0, seconds = solve(judge, None, "layout before the transform")
@@ -81,7 +84,8 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
         transformed = restore(laid_out)
         judge = tasks_of(transformed, live_only=True)
 
-    iterations, pi1, stats1 = [], pi0, {}
+    iterations: list[dict[str, Any]] = []
+    pi1, stats1 = pi0, dict[str, Any]()
     if "iterative" in arms:
         before = total_cost(site_costs(experiment.solver, judge, pi0, pi0))
         iterations.append(_iteration(pi0, before, None, "layout before the transform", seconds))
@@ -89,7 +93,9 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
             candidate, stats, took = solve(judge, pi1, "layout after the transform")
             seconds += took
             after = total_cost(site_costs(experiment.solver, judge, candidate, pi0))
-            ok, reason = accept(before, after, eps_T=experiment.pipeline.eps_T, eps_J=experiment.pipeline.eps_J)
+            ok, reason = accept(
+                before, after, eps_T=experiment.pipeline.eps_T, eps_J=experiment.pipeline.eps_J
+            )
             iterations.append(_iteration(candidate, after, ok, reason, took))
             tell("stage", what="re-permute", message=reason, ok=ok)
             if not ok:
@@ -105,9 +111,13 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
         "sliced": {s.name: sliced_layout(transformed.live_mask(s)) for s in dense.sites},
     }
     tell("stage", what="equivalence", message="proving equivalence in float64")
-    proof = equivalence(dense, {name: layouts[name] for name in arms if name not in ("dense", "aa", "shuffle")})
-    costs = {name: site_costs(experiment.solver, judge, layouts[name], None) for name in arms if name != "shuffle"}
-    live = {site: mask for site, mask in transformed.live.items()}
+    proof = equivalence(
+        dense, {name: layouts[name] for name in arms if name not in ("dense", "aa", "shuffle")}
+    )
+    costs = {
+        name: site_costs(experiment.solver, judge, layouts[name], None) for name in arms if name != "shuffle"
+    }
+    live = dict(transformed.live)
     return Prepared(
         arms=_recipes(experiment, layouts, device),
         live={"dense": {}, "transformed": live},
@@ -131,7 +141,9 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
             "pi0": pi0,
             "pi1": pi1,
             "live": live,
-            "null_reason": None if iterations and any(i["accepted"] for i in iterations) else "no re-permutation kept",
+            "null_reason": None
+            if iterations and any(i["accepted"] for i in iterations)
+            else "no re-permutation kept",
         },
     )
 
@@ -162,7 +174,9 @@ def _write_values(dense: Workload, transformed: Workload, folder: Path) -> dict[
     return {"transformed": str(path)}
 
 
-def _iteration(pi: Layouts, cost: Mapping[str, float], ok: bool | None, reason: str, seconds: float) -> dict[str, Any]:
+def _iteration(
+    pi: Layouts, cost: Mapping[str, float], ok: bool | None, reason: str, seconds: float
+) -> dict[str, Any]:
     return {
         "pi_hash": hash_layouts(pi),
         "J": cost["J"],

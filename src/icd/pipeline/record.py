@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +41,14 @@ def build_metrics(
     """``metrics.json`` without its gates; ``processes`` are the results of the measuring processes."""
     facts = prepared.facts
     arms = [arm.name for arm in prepared.arms]
-    regime = "warm"
-    derived = derive(
-        samples,
-        arms,
-        device=facts["device"],
-        tokens=facts["tokens"],
-        regime=regime,
-        reasons=missing_reasons(experiment, facts),
-    )
+    settings = {
+        "device": facts["device"],
+        "tokens": facts["tokens"],
+        "l2_metric": "l2_served_pct",
+        "regime": "warm",
+        "reasons": missing_reasons(experiment, facts),
+    }
+    derived = derive(samples, arms, **settings)
     first = processes[0]
     costs = {name: total_cost(sites) for name, sites in facts["costs"].items()}
     out_arms: dict[str, Any] = {}
@@ -68,9 +68,7 @@ def build_metrics(
             "executed": executed,
             "engine_check": check,
         }
-    compare = {
-        name: {**block, **_computed(name, out_arms)} for name, block in derived["compare"].items()
-    }
+    compare = {name: {**block, **_computed(name, out_arms)} for name, block in derived["compare"].items()}
     card = facts["card"]
     return {
         "schema": SCHEMA,
@@ -105,7 +103,9 @@ def build_metrics(
         "solver": {
             "seconds": facts["solver_seconds"],
             **break_even(facts["solver_seconds"], out_arms),
-            "time_limited": [n for s in facts["solver"].values() for n, v in s.items() if v.get("time_limited")],
+            "time_limited": [
+                n for s in facts["solver"].values() for n, v in s.items() if v.get("time_limited")
+            ],
             "timeouts": [n for s in facts["solver"].values() for n, v in s.items() if v.get("timeout")],
         },
         "sites": site_table(facts),
@@ -114,8 +114,9 @@ def build_metrics(
             "processes": len({s.process for s in samples}),
             "allocations": experiment.measure.allocations,
             "rounds": experiment.measure.rounds,
-            "regime": regime,
+            "unit": "process mean of log ratios",
         },
+        "derivation": {**settings, "objective": asdict(experiment.solver.objective)},
         "inputs": {"shape": facts["input_shape"], "sha256": facts["input_sha256"], "tokens": facts["tokens"]},
         "tags": tags(experiment, prepared, samples, compare),
     }
@@ -163,9 +164,7 @@ def _computed(name: str, arms: Mapping[str, Any]) -> dict[str, Any]:
         "cost": cost,
         "tiles": {"delta_pct": 100.0 * (a["tiles"]["live"] / b["tiles"]["live"] - 1.0)},
         "quality_pp": quality_points(a["quality"], b["quality"]),
-        "quality_vs_dense_pp": quality_points(
-            a["quality"], {"metric": a["quality"]["metric"], "value": 1.0}
-        ),
+        "quality_vs_dense_pp": quality_points(a["quality"], {"metric": a["quality"]["metric"], "value": 1.0}),
     }
     if out["quality_pp"] is None:
         out["quality_reason"] = a["quality"].get("reason", "not evaluated")
@@ -184,8 +183,8 @@ def quality_points(a: Mapping[str, Any], b: Mapping[str, Any]) -> float | None:
 def break_even(seconds: float, arms: Mapping[str, Any]) -> dict[str, Any]:
     """Forwards after which the solver's time is earned back by iterative against linear."""
     names = ("iterative", "linear")
-    means = [arms[n]["latency_ms"]["mean"] if n in arms else None for n in names]
-    if None in means:
+    means = [arms[n]["latency_ms"]["mean"] for n in names if n in arms]
+    if len(means) < 2 or None in means:
         return {"break_even_forwards": None, "reason": "no latency of both iterative and linear"}
     gain_s = (means[1] - means[0]) / 1e3
     if gain_s <= 0:

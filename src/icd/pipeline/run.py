@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import time
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -120,9 +121,10 @@ def _execute(
     env["measured"] = [p["environment"] for p in processes]
     write_json(folder / "env.json", env)
     metrics = build_metrics(experiment, prepared, processes, samples, run_id=uuid4().hex, created=created)
+    gates = {**experiment.gates, experiment.gate.name: experiment.gate}
     metrics["gates"] = {
-        name: (experiment.gate if name == experiment.gate.name else gate).evaluate(metrics)
-        for name, gate in experiment.gates.items()
+        name: {**gate.evaluate(metrics), "spec": asdict(gate)}
+        for name, gate in gates.items()
         if name != "none"
     }
     metrics["elapsed_s"] = time.perf_counter() - start

@@ -43,8 +43,8 @@ def caveats(metrics: Mapping[str, Any], env: Mapping[str, Any]) -> list[str]:
         )
     if dig(metrics, "model", "weights") == "planted":
         out.append(
-            "The weights are planted: made so that a better order of channels exists. They test the method and "
-            "say nothing about trained models."
+            "The weights are planted: made so that a better order of channels exists. They test the method "
+            "and say nothing about trained models."
         )
     if "random-weights" in tags:
         out.append(
@@ -71,27 +71,28 @@ def _statistics(metrics: Mapping[str, Any]) -> list[str]:
     """Few units, a wide floor, outliers and drift of the headline comparison."""
     out = []
     compared = metrics.get("compare") or {}
-    name = HEADLINE if HEADLINE in compared else next(iter(compared), None)
-    block = dig(compared, name, "latency") if name else None
+    name = HEADLINE if HEADLINE in compared else next(iter(compared), "")
+    block = dig(compared, name, "latency")
     if not block or not is_number(block.get("delta_pct")):
         return []
     n = block.get("n_units") or 0
     if n < ENOUGH_UNITS:
         out.append(
-            f"n = {n} processes: {ENOUGH_UNITS} or more are asked for a published result. Rounds and allocations "
-            "inside a process share its memory placement and do not count as n."
+            f"n = {n} processes: {ENOUGH_UNITS} or more are asked for a published result. Rounds and "
+            "allocations inside a process share its memory placement and do not count as n."
         )
     floor = block.get("floor_pct")
     if is_number(floor) and floor > 5:
         out.append(
-            f"The noise floor is ±{floor:.3g} %: two copies of the same arm differ by as much here, so only larger "
-            "changes could be seen."
+            f"The noise floor is ±{floor:.3g} %: two copies of the same arm differ by as much here, so only "
+            "larger changes could be seen."
         )
     found = block.get("diagnostics") or {}
     if found.get("outliers"):
+        without = signed(found.get("delta_pct_without_outliers"))
         out.append(
-            f"{found['outliers']} of {found.get('rounds')} rounds of {name.replace('_', ' ')} lie far out; without "
-            f"them the change would be {signed(found.get('delta_pct_without_outliers'))} %. They are kept."
+            f"{found['outliers']} of {found.get('rounds')} rounds of {name.replace('_', ' ')} lie far out; "
+            f"without them the change would be {without} %. They are kept."
         )
     if dig(found, "lag1", "flagged"):
         out.append("Consecutive rounds are correlated: the machine drifted while measuring.")
@@ -113,7 +114,7 @@ def _machine(env: Mapping[str, Any]) -> list[str]:
     out = []
     cores = dig(env, "cpu", "cores")
     loads = [m.get("load_1min") for m in env.get("measured") or () if isinstance(m, Mapping)]
-    busiest = max((load for load in loads if is_number(load)), default=None)
+    busiest = max((float(load) for load in loads if load is not None and is_number(load)), default=None)
     if busiest is not None and is_number(cores) and busiest > cores * 1.25:
         out.append(f"The machine was busy: load {busiest:g} on {cores} cores while measuring.")
     if dig(env, "git", "dirty"):

@@ -9,6 +9,10 @@ from icd.report.folder import Run, dig
 from icd.report.numbers import DASH, is_number, number
 
 Facts = list[tuple[str, str]]
+CONFIG = (
+    *("pipeline", "transform", "sparsity", "precision", "seq_len", "batch_size", "seed"),
+    *("measure", "engine", "solver"),
+)
 
 
 def flatten(value: Any, prefix: str = "") -> Facts:
@@ -57,31 +61,22 @@ def executed(metrics: Mapping[str, Any]) -> list[tuple[str, Facts]]:
 def identity(metrics: Mapping[str, Any]) -> Facts:
     """Which model, in which configuration, where: the head of the report."""
     model, config = metrics.get("model") or {}, metrics.get("config") or {}
-    shape = f"{plain(config.get('batch_size'))} × {plain(config.get('seq_len'))}"
+    said = {key: plain(value) for key, value in config.items()}
+    said = {**dict.fromkeys(CONFIG, DASH), **said}
     digest = model.get("sha256")
     origin = [plain(model.get("weights")), plain(model.get("source"))]
     origin += [plain(model.get("licence"))] if model.get("licence") else []
     origin += [f"SHA-256 {str(digest)[:16]}…"] if digest else []
+    parameters = number(model.get("params"))
+    shape = f"{said['batch_size']} × {said['seq_len']}"
     return [
         ("run", plain(metrics.get("run_id"))),
         ("date", plain(metrics.get("created"))),
-        (
-            "model",
-            f"{plain(model.get('name'))} ({plain(model.get('family'))}, {number(model.get('params'))} parameters)",
-        ),
+        ("model", f"{plain(model.get('name'))} ({plain(model.get('family'))}, {parameters} parameters)"),
         ("weights", "; ".join(origin)),
-        (
-            "pipeline",
-            f"{plain(config.get('pipeline'))}; transform {plain(config.get('transform'))}, sparsity {plain(config.get('sparsity'))}",
-        ),
-        (
-            "execution",
-            f"{plain(config.get('precision'))}, engine {plain(config.get('engine'))}, batch × tokens {shape}",
-        ),
-        (
-            "method",
-            f"solver {plain(config.get('solver'))}, measure {plain(config.get('measure'))}, seed {plain(config.get('seed'))}",
-        ),
+        ("pipeline", f"{said['pipeline']}; transform {said['transform']}, sparsity {said['sparsity']}"),
+        ("execution", f"{said['precision']}, engine {said['engine']}, batch × tokens {shape}"),
+        ("method", f"solver {said['solver']}, measure {said['measure']}, seed {said['seed']}"),
     ]
 
 
@@ -112,12 +107,9 @@ def protocol(run: Run) -> Facts:
 def checks(metrics: Mapping[str, Any]) -> Facts:
     """Equivalence in float64 and the worst engine check."""
     found = metrics.get("equivalence") or {}
-    out = [
-        (
-            "equivalence",
-            f"largest relative error {number(found.get('max_rel_err'), 2)} in {plain(found.get('dtype'))}: {'holds' if found.get('ok') else 'does not hold'}",
-        )
-    ]
+    holds = "holds" if found.get("ok") else "does not hold"
+    worst = f"largest relative error {number(found.get('max_rel_err'), 2)} in {plain(found.get('dtype'))}"
+    out = [("equivalence", f"{worst}: {holds}")]
     out += [(f"equivalence, {arm}", number(error, 2)) for arm, error in (found.get("layouts") or {}).items()]
     out += [("π then its inverse", plain(found.get("round_trip")))]
     return out

@@ -91,10 +91,20 @@ def read_samples(path: Path) -> list[Sample]:
 
 
 def _sample(row: Mapping[str, str]) -> Sample:
-    counts = (int(row[k]) for k in ("process", "allocation", "round", "order", "iteration"))
-    around = (float(row[k]) if row[k] else None for k in ("clock", "temperature"))
+    clock, temperature = (float(row[k]) if row[k] else None for k in ("clock", "temperature"))
     return Sample(
-        row["arm"], row["metric"], *counts, float(row["value"]), row["unit"], row["source"], *around
+        arm=row["arm"],
+        metric=row["metric"],
+        process=int(row["process"]),
+        allocation=int(row["allocation"]),
+        round=int(row["round"]),
+        order=int(row["order"]),
+        iteration=int(row["iteration"]),
+        value=float(row["value"]),
+        unit=row["unit"],
+        source=row["source"],
+        clock=clock,
+        temperature=temperature,
     )
 
 

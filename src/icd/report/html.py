@@ -59,8 +59,9 @@ def context(run: Run) -> dict[str, Any]:
     metrics = run.metrics
     said, arms, comparisons = verdict(metrics), tables.arms(metrics), tables.comparisons(metrics)
     names = list(metrics.get("arms") or {})
+    pipeline = facts.plain(dig(metrics, "config", "pipeline"))
     return {
-        "title": f"{model(metrics)}: {compression(metrics)}, pipeline {facts.plain(dig(metrics, 'config', 'pipeline'))}",
+        "title": f"{model(metrics)}: {compression(metrics)}, pipeline {pipeline}",
         "identity": [*facts.identity(metrics), ("device", facts.device(run))],
         "badges": badges(metrics),
         "verdict": said,

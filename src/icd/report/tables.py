@@ -11,7 +11,6 @@ from icd.report.figures.ratios import label, order
 from icd.report.folder import dig
 from icd.report.numbers import DASH, interval, is_number, minus, number, plain_interval, signed
 
-
 SIMULATED = "simulated, not measured"
 
 
@@ -33,7 +32,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
     def cell(self, text: str, *reasons: Any, kind: str = "", source: Any = None) -> Cell:
-        """A cell; a dash gets a footnote with the first reason that is there, a simulated figure one that says so."""
+        """A cell; a dash gets a footnote with its first reason, a simulated figure one that says so."""
         if text != DASH and source != "simulated":
             return Cell(text, kind=kind)
         reason = SIMULATED if text != DASH else str(next((r for r in reasons if r), "not recorded"))
@@ -88,7 +87,7 @@ def arms(metrics: Mapping[str, Any]) -> Table:
         row += [table.cell(number(latency.get("n")), why)]
         row += [table.cell(number(arm.get("throughput_tok_s"), 5), arm.get("reason"), why, source=timed)]
         row += [table.cell(number(l2.get("served_pct"), 3), l2.get("reason"), source=l2.get("source"))]
-        ept_mj = number(1e3 * ept if is_number(ept) else None, 3)
+        ept_mj = number(1e3 * ept if ept is not None else None, 3)
         row += [table.cell(ept_mj, energy.get("reason"), source=energy.get("source"))]
         row += [table.cell(_quality(quality), quality.get("reason"))]
         row += [table.cell(number(cost.get(k), 3), cost.get("reason")) for k in ("C", "Q", "J")]

@@ -83,7 +83,8 @@ def outcome(what: str, base: str, metrics: Mapping[str, Any], name: str) -> str:
     if block.get("source") == "simulated":
         return (
             f"Simulated, nothing was timed: {what} changes the computed latency of {who} by "
-            f"{signed(block['delta_pct'])} % against {base}; a simulated figure has no interval and gets no verdict."
+            f"{signed(block['delta_pct'])} % against {base}; a simulated figure has no interval and gets no "
+            "verdict."
         )
     limits = f"±{equivalence_pct(metrics):g} %"
     floor = f"±{block.get('floor_pct') or 0:.3g} %"
@@ -99,8 +100,9 @@ def outcome(what: str, base: str, metrics: Mapping[str, Any], name: str) -> str:
             )
         case "AMBIGUOUS":
             return (
-                f"This run cannot tell whether {what} changes the speed of {who}: {change}; the interval neither "
-                f"clears the noise floor of {floor} nor lies inside the equivalence limits of {limits}."
+                f"This run cannot tell whether {what} changes the speed of {who}: {change}; the interval "
+                f"neither clears the noise floor of {floor} nor lies inside the equivalence limits of "
+                f"{limits}."
             )
     return f"{capital(what)} changed the latency of {who}: {change}; there is no verdict: {why(block)}."
 
@@ -154,7 +156,7 @@ def sliced_sentence(metrics: Mapping[str, Any]) -> str:
     """Iterative against slicing; for whole channels the two are expected to be one."""
     block = dig(metrics, "compare", SLICED, "latency")
     if block is None:
-        return "Slicing was not run as a control, so this run does not say what a layout search is worth beyond it."
+        return "Slicing was not run as a control: what a layout search is worth beyond it is not known."
     channel = dig(metrics, "config", "transform") == "channel"
     if not is_number(block.get("delta_pct")):
         said = f"not compared ({why(block)})"
@@ -166,11 +168,11 @@ def sliced_sentence(metrics: Mapping[str, Any]) -> str:
     if not channel:
         return f"{start} Only what is gained here is owed to the layout search."
     expected = (
-        "For channel sparsity an EQUIVALENT is expected: gathering the live channels and cutting the dead ones out "
-        "is what slicing does, so re-layout is slicing there."
+        "For channel sparsity an EQUIVALENT is expected: gathering the live channels and cutting the dead "
+        "ones out is what slicing does, so re-layout is slicing there."
     )
     if block.get("verdict") in ("WIN", "LOSS"):
-        expected += f" The {block['verdict']} found is therefore a surprise, and worth a second run before it is used."
+        expected += f" The {block['verdict']} found is therefore a surprise and asks for a second run."
     return f"{start} {expected}"
 
 

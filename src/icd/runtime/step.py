@@ -47,5 +47,6 @@ def floating_dtype(module: torch.nn.Module) -> torch.dtype:
 def place(inputs: Inputs, device: str, dtype: torch.dtype) -> Inputs:
     """``inputs`` on ``device``; floating tensors in ``dtype``."""
     return {
-        name: x.to(device=device, dtype=dtype if x.is_floating_point() else x.dtype) for name, x in inputs.items()
+        name: x.to(device=device, dtype=dtype if x.is_floating_point() else x.dtype)
+        for name, x in inputs.items()
     }

@@ -48,12 +48,12 @@ class MLflow:
         state = _digest(run_dir / SUMS)
         if importlib.util.find_spec("mlflow") is None:
             raise MissingResource("MLflow is not installed")
-        with environment({**PROBE, "MLFLOW_RUN_ID": None}), quiet():
-            import requests
-            from mlflow.exceptions import MlflowException
-            from mlflow.tracking import MlflowClient
-            from sqlalchemy.exc import SQLAlchemyError
+        import requests
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracking import MlflowClient
+        from sqlalchemy.exc import SQLAlchemyError
 
+        with environment({**PROBE, "MLFLOW_RUN_ID": None}), quiet():  # MLflow sets its levels on import
             try:
                 with one_at_a_time(self.uri):
                     client = patiently(lambda: MlflowClient(tracking_uri=self.uri, registry_uri=self.uri))

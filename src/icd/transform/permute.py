@@ -35,7 +35,9 @@ def permute(workload: Workload, layouts: Layouts) -> Workload:
             parameter = module.get_parameter(axis.parameter)
             index = torch.from_numpy(axis.expand(step, site.size, parameter.shape[axis.dim]))
             with torch.no_grad():
-                parameter.data = parameter.data.index_select(axis.dim, index.to(parameter.device)).contiguous()
+                parameter.data = parameter.data.index_select(
+                    axis.dim, index.to(parameter.device)
+                ).contiguous()
     return workload.with_module(module, order=order)
 
 

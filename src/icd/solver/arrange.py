@@ -1,0 +1,149 @@
+"""Lower J while T stays: which of the interchangeable channels share blocks, and the blocks' order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from icd.contracts import IntArray, inverse
+from icd.solver.base import Book
+from icd.solver.cells import Cells, make_cells
+from icd.solver.communities import find_communities
+from icd.solver.problem import Problem
+from icd.solver.slots import order_whole_blocks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CHUNK = 1 << 15
+NEAR = 16
+HOT, COLD = 0.3, 0.003
+
+
+def arrange(book: Book, pi: IntArray, classes: NDArray[np.int32], proposals: int, seed: int) -> IntArray:
+    """A layout of ``pi``'s T and lower J.
+
+    ``classes``: (D,), channels of one class are needed by the same nets and may change places.
+    """
+    problem = book.problem
+    cells = make_cells(problem)
+    best = order_whole_blocks(problem, cells, pi)
+    best_j = problem.evaluate(best)["J"]
+    for rank in wanted_orders(book, seed):
+        if book.clock.expired():
+            return best
+        trial = order_whole_blocks(problem, cells, rearrange(pi, classes, rank))
+        trial_j = problem.evaluate(trial)["J"]
+        if trial_j < best_j:
+            best, best_j = trial, trial_j
+    swapped = swap_channels_between_cells(book, cells, best, classes, proposals, seed)
+    return tidy(problem, cells, order_whole_blocks(problem, cells, swapped))
+
+
+def rearrange(pi: IntArray, classes: NDArray[np.int32], rank: IntArray) -> IntArray:
+    """Positions keep the class of their channel; within a class channels come in the order ``rank``."""
+    out = np.empty_like(pi)
+    held = np.argsort(classes[pi], kind="stable")
+    out[held] = rank[np.argsort(classes[rank], kind="stable")]
+    return out
+
+
+def wanted_orders(book: Book, seed: int) -> Iterator[IntArray]:
+    """Orders that W asks for: spectral, by community, and by community with whole blocks first."""
+    problem = book.problem
+    spectral = book.layouts["spectral"]
+    yield spectral
+    if problem.strength.any() and not book.clock.expired():
+        labels, _ = find_communities(
+            problem.levels,
+            resolution=problem.objective.resolution,
+            seed=seed,
+            kicks=2,
+            expired=book.clock.expired,
+        )
+        yield from community_orders(labels, spectral, problem.block)
+
+
+def community_orders(labels: NDArray[np.int64], along: IntArray, block: int) -> tuple[IntArray, IntArray]:
+    """Communities one after another by their mean place in ``along``; plain, and with the members that
+    fill no whole block gathered behind."""
+    place = inverse(along).astype(float)
+    mean = np.bincount(labels, weights=place) / np.maximum(np.bincount(labels), 1)
+    plain = np.lexsort((place, labels, mean[labels]))
+    ordered = labels[plain]
+    size = np.bincount(ordered)
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    within = np.arange(len(plain)) - np.repeat(starts, np.diff(np.r_[starts, len(plain)]))
+    leftover = within >= size[ordered] // block * block
+    return plain.astype(np.int32), plain[np.argsort(leftover, kind="stable")].astype(np.int32)
+
+
+def swap_channels_between_cells(
+    book: Book, cells: Cells, pi: IntArray, classes: NDArray[np.int32], proposals: int, seed: int
+) -> IntArray:
+    """Annealing over the swaps that keep T; the best layout met."""
+    from icd.solver._cell_core import anneal_cells, sample_pulls, strongest_neighbours, weight_to_cells
+    from icd.solver._random_core import seeded
+
+    problem = book.problem
+    W, weights = problem.levels, problem.objective
+    linked = (problem.strength > 0) | (problem.previous is not None)
+    several = np.bincount(classes)[classes] > 1
+    split = len(cells.block) > len(np.unique(cells.block))
+    pool = np.flatnonzero(linked & (several | split)).astype(np.int32)
+    if len(pool) < 2 or len(cells.block) < 2 or W.nnz == 0:
+        return pi
+    inside = (0.2 if several[pool].any() else 1.0) if split else 0.0
+    order, state = pi.copy(), seeded(seed + 1)
+    pos = inverse(order)
+    S = weight_to_cells(W.indptr, W.indices, W.data, pos, cells.of, len(cells.block))
+    load = np.bincount(pos // problem.block, weights=problem.strength)
+    typical = sample_pulls(S, cells.cost, cells.of, pos, pool, 512, state)
+    hot, cold = typical * HOT, typical * COLD
+    cooling = (cold / hot) ** (1.0 / proposals) if hot > 0 else 1.0
+    before = inverse(problem.initial).astype(np.int64)
+    near = strongest_neighbours(W.indptr, W.indices, W.data, NEAR)
+    null_price = weights.mu * weights.resolution / problem.strength.sum() ** 2 * cells.scale
+    move_price = weights.gamma_s / problem.size * cells.scale if problem.previous is not None else 0.0
+    best, best_change, change, done = pi, 0.0, 0.0, 0
+    while done < proposals and not book.clock.expired():
+        count = min(CHUNK, proposals - done)
+        change += anneal_cells(
+            S,
+            cells.cost,
+            W.indptr,
+            W.indices,
+            W.data,
+            problem.strength,
+            load,
+            cells.of,
+            cells.start,
+            cells.block,
+            order,
+            pos,
+            pool,
+            classes,
+            near,
+            before,
+            problem.block,
+            null_price,
+            move_price,
+            inside,
+            hot * cooling**done,
+            cooling,
+            count,
+            state,
+        )
+        done += count
+        book.proposals += count
+        if change < best_change:
+            best, best_change = order.copy(), change
+    return best
+
+
+def tidy(problem: Problem, cells: Cells, pi: IntArray) -> IntArray:
+    """Inside a cell nothing but stability depends on the order: take the previous one."""
+    before = inverse(problem.initial)
+    return pi[np.lexsort((before[pi], cells.of))]

@@ -1,0 +1,50 @@
+"""The layout search: fewest non-empty tiles first, then J among the layouts that keep them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from icd.solver.arrange import arrange
+from icd.solver.base import Book, LayoutSolver
+from icd.solver.pack_tiles import pack_tiles
+from icd.solver.reduce import channel_classes, reduce_nets
+
+PROPOSALS_PER_CHANNEL = 2000
+LEAST_PROPOSALS, MOST_PROPOSALS = 100_000, 20_000_000
+TILE_SHARE = 0.8
+
+
+@dataclass(frozen=True)
+class Tile(LayoutSolver):
+    """Never worse than identity, previous, degree and spectral by T, then J.
+
+    T: grown blocks, then swap annealing with exact gains. J: channels needed by the same nets change
+    places by annealing, whole blocks by swaps and insertions. The default number of proposals grows
+    with the site.
+    """
+
+    def compile(self) -> None:
+        """Compile every kernel of the search."""
+        from icd.solver.warm import warm_search
+
+        warm_search()
+
+    def search(self, book: Book) -> str:
+        """Trivial candidates, tiles, arrangement."""
+        book.enter_trivial()
+        problem = book.problem
+        proposals = self.max_proposals or int(
+            np.clip(PROPOSALS_PER_CHANNEL * problem.size, LEAST_PROPOSALS, MOST_PROPOSALS)
+        )
+        classes, fixed = np.zeros(problem.size, np.int32), 0
+        packed = book.layouts[book.best]
+        if problem.nets is not None:
+            reduced = reduce_nets(problem.nets)
+            classes = channel_classes(reduced)
+            fixed = int(proposals * TILE_SHARE) if len(reduced.weights) > 1 else 0
+            packed = pack_tiles(book, reduced, fixed, self.seed)
+        if not book.clock.expired():
+            book.enter("tile", arrange(book, packed, classes, proposals - fixed, self.seed))
+        return book.best

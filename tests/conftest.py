@@ -1,0 +1,41 @@
+"""Shared by all tests: the repository's root, tiny workloads, one finished run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def icd(*words: str, cwd: Path, timeout: float = 240, **env: str) -> subprocess.CompletedProcess[str]:
+    """``python -m icd WORDS`` in ``cwd``."""
+    return subprocess.run(
+        [sys.executable, "-m", "icd", *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**os.environ, **env},
+    )
+
+
+@pytest.fixture(scope="session")
+def mock_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of ``python -m icd gate=mock`` with everything at its default otherwise."""
+    folder = tmp_path_factory.mktemp("mock")
+    done = icd("tracking=none", "gate=mock", "hydra.run.dir=run", cwd=folder)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def mock_workload():
+    """model=mock at its default size."""
+    from tests.tiny import mock
+
+    return mock().build()

@@ -1,0 +1,75 @@
+"""transform=channel: what goes, that it goes everywhere, and that a layout does not change it."""
+
+import numpy as np
+import pytest
+import torch
+
+from icd.errors import ConfigError
+from icd.model.calibration import collect
+from icd.transform.channel import Channel
+from icd.transform.permute import permute, restore
+from tests.tiny import mock, tiny_bert
+
+
+def channel(**changes):
+    return Channel(
+        **{"sparsity": 0.5, "score": "magnitude", "groups": ["neurons", "heads"], "seed": 0, **changes}
+    )
+
+
+@pytest.mark.parametrize("score", ["magnitude", "wanda", "random"])
+@pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.75])
+def test_the_share_asked_for_is_dead_at_every_tied_axis(score, sparsity):
+    workload = tiny_bert()
+    out = channel(score=score, sparsity=sparsity).apply(workload, collect(workload))
+    for site in workload.sites:
+        dead = np.flatnonzero(~out.live_mask(site))
+        assert len(dead) == round(sparsity * site.size)
+        for axis in site.axes:
+            p = out.module.get_parameter(axis.parameter)
+            inner = (dead[:, None] * axis.repeat + np.arange(axis.repeat)).ravel()
+            assert (p.index_select(axis.dim, torch.from_numpy(inner)) == 0).all()
+
+
+@pytest.mark.parametrize("score", ["magnitude", "wanda", "random"])
+def test_the_same_channels_die_with_the_same_values_in_any_layout(score):
+    workload = tiny_bert()
+    activations = collect(workload)
+    rng = np.random.default_rng(1)
+    layouts = {s.name: rng.permutation(s.size).astype(np.int32) for s in workload.sites}
+    plain = channel(score=score).apply(workload, activations)
+    laid_out = restore(channel(score=score).apply(permute(workload, layouts), activations))
+    for key, tensor in plain.module.state_dict().items():
+        assert torch.equal(tensor, laid_out.module.state_dict()[key])
+
+
+def test_wanda_keeps_what_matters_to_the_output_better_than_chance():
+    workload = tiny_bert()
+    activations = collect(workload)
+    reference = workload.forward(workload.module, workload.inputs)
+
+    def error(score, seed=0):
+        out = channel(score=score, seed=seed).apply(workload, activations)
+        return float((out.forward(out.module, out.inputs) - reference).norm())
+
+    assert error("wanda") < np.mean([error("random", seed) for seed in range(5)])
+
+
+def test_the_mock_loses_exactly_the_weak_half_of_every_group():
+    workload = mock().build()
+    out = channel(score="wanda").apply(workload, collect(workload))
+    for layer, site in zip(workload.module.layers, workload.sites, strict=True):
+        strength = layer.up.weight.abs().sum(1)
+        live = out.live_mask(site)
+        assert strength[live].min() > strength[~live].max()
+
+
+def test_only_the_groups_asked_for_are_touched():
+    workload = tiny_bert()
+    out = channel(groups=["heads"]).apply(workload, None)
+    assert all(out.live_mask(s).all() == (s.group == "neurons") for s in workload.sites)
+
+
+def test_wanda_without_calibration_says_what_to_use_instead():
+    with pytest.raises(ConfigError, match="use transform.score=magnitude"):
+        channel(score="wanda").apply(mock().build(), None)

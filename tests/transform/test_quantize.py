@@ -1,0 +1,56 @@
+"""Precision: what is executed is said, what is simulated is rounded to the format's own values."""
+
+import pytest
+import torch
+
+from icd.errors import MissingResource
+from icd.transform.quantize import Precision
+from icd.transform.rounding import RoundedLinear, round_to
+from tests.tiny import tiny_bert
+
+
+def test_auto_is_fp32_on_a_cpu_and_bf16_on_a_gpu():
+    precision = Precision("auto", "simulate")
+    assert (precision.resolve("cpu"), precision.resolve("cuda:0")) == ("fp32", "bf16")
+    assert (precision.element_bytes("cpu"), precision.element_bytes("cuda:0")) == (4, 2)
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_an_executed_precision_casts_a_copy_and_says_so(name, dtype):
+    workload = tiny_bert()
+    module, record = Precision(name, "fail").cast(workload.module, "cpu")
+    assert next(module.parameters()).dtype == dtype and record["source"] == "measured"
+    assert next(workload.module.parameters()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["fp8", "int8"])
+def test_a_precision_that_is_not_executed_is_simulated_and_says_why(name):
+    module, record = Precision(name, "simulate").cast(tiny_bert().module, "cpu")
+    assert record["source"] == "simulated" and record["dtype"] == "float32" and name in record["reason"]
+    rounded = [m for m in module.modules() if isinstance(m, RoundedLinear)]
+    assert len(rounded) == 12 and not any(isinstance(m, torch.nn.Linear) for m in module.modules())
+
+
+@pytest.mark.parametrize("name", ["fp8", "int8"])
+def test_on_missing_fail_refuses_to_simulate(name):
+    with pytest.raises(MissingResource, match="on_missing=simulate"):
+        Precision(name, "fail").cast(tiny_bert().module, "cpu")
+
+
+def test_int8_values_are_at_most_255_levels_of_one_scale():
+    x = torch.randn(4, 1000)
+    steps = round_to(x, "int8", dim=None) / (x.abs().max() / 127)
+    assert torch.allclose(steps, steps.round(), atol=1e-3) and steps.abs().max() <= 127.001
+
+
+def test_fp8_keeps_three_bits_of_mantissa():
+    x = torch.randn(64, 64)
+    error = ((round_to(x, "fp8", dim=1) - x).abs() / x.abs())[x.abs() > 0.1]
+    assert 0.01 < error.max() <= 2**-4 + 1e-6  # round to nearest: half a unit in the last place
+
+
+def test_the_scale_of_a_row_does_not_depend_on_other_rows():
+    x = torch.randn(2, 32)
+    big = x.clone()
+    big[1] *= 1000
+    assert torch.equal(round_to(x, "int8", dim=1)[0], round_to(big, "int8", dim=1)[0])
