@@ -1,0 +1,122 @@
+"""Badges and caveats: what a reader must know beside every figure, made from recorded facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from icd.report.folder import dig
+from icd.report.numbers import is_number, signed
+from icd.report.words import HEADLINE, why
+
+BADGES = {
+    "random-weights": "weights are random, not trained: quality and structure say nothing about a real model",
+    "simulated": "figures computed by a simulator, not measured; they pass no measured gate",
+    "time-limited": "the solver hit its time budget: the same seed may give another layout elsewhere",
+    "rolled-back": "no re-permutation was kept; iterative runs linear's layout",
+    "null-result": "iterative and linear could not be told apart, or are equal",
+    "loss": "iterative is slower than linear",
+    "measure-quick": "few processes and rounds, for a first look; published results use measure=paper",
+    "measure-smoke": "the least that exercises the measurement; not a result",
+    "unlocked": "GPU clocks were not locked, so they move with load and temperature",
+    "unpaired": "arms were not measured side by side; no gate passes",
+    "extended-positions": "the position table was extended by repetition; quality is not evaluated",
+    "throttled": "the device lowered its clocks while measuring",
+}
+UNKNOWN_BADGE = "recorded by the run"
+ENOUGH_UNITS = 5
+
+
+def badges(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The run's tags with what each means."""
+    return [(str(tag), BADGES.get(str(tag), UNKNOWN_BADGE)) for tag in metrics.get("tags") or ()]
+
+
+def caveats(metrics: Mapping[str, Any], env: Mapping[str, Any]) -> list[str]:
+    """Sentences that limit what the figures say, the weightiest first."""
+    tags = set(metrics.get("tags") or ())
+    simulated = "simulated" in tags
+    out = []
+    if simulated:
+        out.append(
+            "Latency, L2 and energy marked simulated come from a model of the device, not from a device."
+        )
+    if dig(metrics, "model", "weights") == "planted":
+        out.append(
+            "The weights are planted: made so that a better order of channels exists. They test the method "
+            "and say nothing about trained models."
+        )
+    if "random-weights" in tags:
+        out.append(
+            "The weights are random: pruning finds no structure, and quality is not that of a real model."
+        )
+    if not simulated and dig(metrics, "config", "device") == "cpu":
+        out.append("Latency was measured on a CPU and does not carry over to a GPU.")
+    if not simulated:
+        out += _statistics(metrics)
+    if "measure-quick" in tags or "measure-smoke" in tags:
+        out.append("A preset for a first look was used; measure=paper is the protocol for published figures.")
+    if "unlocked" in tags:
+        out.append("GPU clocks were not locked; they are recorded beside the samples.")
+    if "time-limited" in tags:
+        out.append(
+            "The solver stopped at its time budget, so the layout depends on the speed of the machine."
+        )
+    out += _missing(metrics)
+    out += _machine(env)
+    return out
+
+
+def _statistics(metrics: Mapping[str, Any]) -> list[str]:
+    """Few units, a wide floor, outliers and drift of the headline comparison."""
+    out = []
+    compared = metrics.get("compare") or {}
+    name = HEADLINE if HEADLINE in compared else next(iter(compared), "")
+    block = dig(compared, name, "latency")
+    if not block or not is_number(block.get("delta_pct")):
+        return []
+    n = block.get("n_units") or 0
+    if n < ENOUGH_UNITS:
+        out.append(
+            f"n = {n} processes: {ENOUGH_UNITS} or more are asked for a published result. Rounds and "
+            "allocations inside a process share its memory placement and do not count as n."
+        )
+    floor = block.get("floor_pct")
+    if is_number(floor) and floor > 5:
+        out.append(
+            f"The noise floor is ±{floor:.3g} %: two copies of the same arm differ by as much here, so only "
+            "larger changes could be seen."
+        )
+    found = block.get("diagnostics") or {}
+    if found.get("outliers"):
+        without = signed(found.get("delta_pct_without_outliers"))
+        out.append(
+            f"{found['outliers']} of {found.get('rounds')} rounds of {name.replace('_', ' ')} lie far out; "
+            f"without them the change would be {without} %. They are kept."
+        )
+    if dig(found, "lag1", "flagged"):
+        out.append("Consecutive rounds are correlated: the machine drifted while measuring.")
+    return out
+
+
+def _missing(metrics: Mapping[str, Any]) -> list[str]:
+    """A sentence for every kind of figure that no arm has."""
+    arms = list((metrics.get("arms") or {}).values())
+    out = []
+    for path, what in ((("l2", "served_pct"), "L2"), (("energy", "ept_j"), "Energy per token")):
+        if arms and all(dig(arm, *path) is None for arm in arms):
+            out.append(f"{what} was not measured: {why(dig(arms[0], path[0]) or {})}.")
+    return out
+
+
+def _machine(env: Mapping[str, Any]) -> list[str]:
+    """A busy machine and code that is not committed."""
+    out = []
+    cores = dig(env, "cpu", "cores")
+    loads = [m.get("load_1min") for m in env.get("measured") or () if isinstance(m, Mapping)]
+    busiest = max((float(load) for load in loads if load is not None and is_number(load)), default=None)
+    if busiest is not None and is_number(cores) and busiest > cores * 1.25:
+        out.append(f"The machine was busy: load {busiest:g} on {cores} cores while measuring.")
+    if dig(env, "git", "dirty"):
+        out.append("The code had changes that were not committed, so the commit alone does not reproduce it.")
+    return out

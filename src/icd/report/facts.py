@@ -1,0 +1,139 @@
+"""Nested records as name and value, for the parts of a report that only list what was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from icd.report.folder import Run, dig
+from icd.report.numbers import DASH, is_number, number
+
+Facts = list[tuple[str, str]]
+CONFIG = (
+    *("pipeline", "transform", "sparsity", "precision", "seq_len", "batch_size", "seed"),
+    *("measure", "engine", "solver"),
+)
+
+
+def flatten(value: Any, prefix: str = "") -> Facts:
+    """``[("cpu.cores", "2"), ...]``; lists of plain values on one line."""
+    if isinstance(value, Mapping):
+        return [
+            fact
+            for key, below in value.items()
+            for fact in flatten(below, f"{prefix}.{key}" if prefix else str(key))
+        ]
+    if isinstance(value, list) and any(isinstance(v, Mapping | list) for v in value):
+        return [fact for i, below in enumerate(value) for fact in flatten(below, f"{prefix}[{i}]")]
+    return [(prefix, plain(value))]
+
+
+def plain(value: Any) -> str:
+    """One recorded value as text."""
+    if value is None or value == [] or value == {}:
+        return DASH
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(plain(v) for v in value)
+    return str(value)
+
+
+def executed(metrics: Mapping[str, Any]) -> list[tuple[str, Facts]]:
+    """What ran in each arm; the channels of its sites summed by group."""
+    groups = {str(s.get("site")): str(s.get("group")) for s in metrics.get("sites") or ()}
+    out = []
+    for arm, block in (metrics.get("arms") or {}).items():
+        found = dict(block.get("executed") or {})
+        widths = found.pop("sites", None) or {}
+        sums: dict[str, list[int]] = {}
+        for site, width in widths.items():
+            if isinstance(width, list) and len(width) == 2 and all(is_number(w) for w in width):
+                total = sums.setdefault(groups.get(site, "channels"), [0, 0])
+                total[0] += width[0]
+                total[1] += width[1]
+        shown = flatten(found)
+        shown += [(f"{g}", f"{a:,} of {b:,}") for g, (a, b) in sums.items()]
+        out.append((arm, shown))
+    return out
+
+
+def identity(metrics: Mapping[str, Any]) -> Facts:
+    """Which model, in which configuration, where: the head of the report."""
+    model, config = metrics.get("model") or {}, metrics.get("config") or {}
+    said = {key: plain(value) for key, value in config.items()}
+    said = {**dict.fromkeys(CONFIG, DASH), **said}
+    digest = model.get("sha256")
+    origin = [plain(model.get("weights")), plain(model.get("source"))]
+    origin += [plain(model.get("licence"))] if model.get("licence") else []
+    origin += [f"SHA-256 {str(digest)[:16]}…"] if digest else []
+    parameters = number(model.get("params"))
+    shape = f"{said['batch_size']} × {said['seq_len']}"
+    return [
+        ("run", plain(metrics.get("run_id"))),
+        ("date", plain(metrics.get("created"))),
+        ("model", f"{plain(model.get('name'))} ({plain(model.get('family'))}, {parameters} parameters)"),
+        ("weights", "; ".join(origin)),
+        ("pipeline", f"{said['pipeline']}; transform {said['transform']}, sparsity {said['sparsity']}"),
+        ("execution", f"{said['precision']}, engine {said['engine']}, batch × tokens {shape}"),
+        ("method", f"solver {said['solver']}, measure {said['measure']}, seed {said['seed']}"),
+    ]
+
+
+def device(run: Run) -> str:
+    """The device in words: the GPU's or CPU's name, or that it was simulated."""
+    asked = plain(dig(run.metrics, "config", "device"))
+    if "simulated" in (run.metrics.get("tags") or ()):
+        return f"simulated ({plain(dig(run.lock, 'hardware', 'name'))}), run on {asked}"
+    names = [m.get("name") for m in run.env.get("measured") or () if isinstance(m, Mapping) and m.get("name")]
+    if asked.startswith("cuda"):
+        return f"{asked}: {names[0] if names else 'GPU of unrecorded name'}"
+    cpu = run.env.get("cpu") or {}
+    return f"{asked}: {plain(cpu.get('model'))}, {plain(cpu.get('cores'))} cores"
+
+
+def protocol(run: Run) -> Facts:
+    """How it was measured: processes, allocations, rounds and the statistical unit."""
+    found = dict(run.metrics.get("protocol") or {})
+    out = [(key, plain(found.pop(key, None))) for key in ("processes", "allocations", "rounds", "regime")]
+    out += flatten(found)
+    asked = run.lock.get("measure") or {}
+    out += [(key, plain(asked[key])) for key in ("repeats", "warmup_iter") if key in asked]
+    out += [("samples", f"{len(run.samples):,}")]
+    out += [("tokens a forward", plain(dig(run.metrics, "inputs", "tokens")))]
+    return out
+
+
+def checks(metrics: Mapping[str, Any]) -> Facts:
+    """Equivalence in float64 and the worst engine check."""
+    found = metrics.get("equivalence") or {}
+    holds = "holds" if found.get("ok") else "does not hold"
+    worst = f"largest relative error {number(found.get('max_rel_err'), 2)} in {plain(found.get('dtype'))}"
+    out = [("equivalence", f"{worst}: {holds}")]
+    out += [(f"equivalence, {arm}", number(error, 2)) for arm, error in (found.get("layouts") or {}).items()]
+    out += [("π then its inverse", plain(found.get("round_trip")))]
+    return out
+
+
+def overrides(metrics: Mapping[str, Any]) -> list[str]:
+    """The command line in short: as recorded, else the groups and scalars that the record names."""
+    if metrics.get("overrides"):
+        return [str(o) for o in metrics["overrides"]]
+    config = metrics.get("config") or {}
+    named = {
+        "model": dig(metrics, "model", "name"),
+        **{
+            k: config.get(k)
+            for k in (
+                "pipeline",
+                "transform",
+                "precision",
+                "measure",
+                "sparsity",
+                "seq_len",
+                "batch_size",
+                "seed",
+            )
+        },
+    }
+    return [f"{key}={value}" for key, value in named.items() if value is not None]

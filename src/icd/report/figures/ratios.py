@@ -1,0 +1,125 @@
+"""The ratio plot: every comparison's change with its interval, its units, and the noise floor."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from icd.contracts import Sample
+from icd.report.figures.canvas import Palette, arm_colour, figure, style
+from icd.report.folder import dig
+from icd.report.numbers import interval, is_number, signed
+from icd.report.words import equivalence_pct
+
+# block of a comparison -> (title, raw metric of the units; None where the block is not a ratio)
+BLOCKS = {
+    "latency": ("latency", "latency_ms"),
+    "ept": ("energy per token", "energy_j"),
+    "dram": ("DRAM bytes per token", "dram_bytes_per_token"),
+}
+FIRST = (
+    "iterative_vs_linear",
+    "iterative_vs_sliced",
+    "iterative_vs_dense",
+    "linear_vs_dense",
+    "shuffle_vs_linear",
+)
+
+
+def order(compared: Mapping[str, Any]) -> list[str]:
+    """Comparisons as shown: the headline first, A/A last, at the same size."""
+    names = [n for n in FIRST if n in compared]
+    return [*names, *(n for n in compared if n not in (*names, "aa")), *(n for n in compared if n == "aa")]
+
+
+def arms_of(comparison: str) -> tuple[str, str]:
+    """The two arms of a comparison."""
+    arm, _, base = comparison.partition("_vs_")
+    return (arm, base) if base else ("aa", "linear")
+
+
+def unit_changes(samples: Sequence[Sample], metric: str, arm: str, base: str) -> list[float]:
+    """The statistical units as changes in percent, one a process.
+
+    Log ratios of block medians, averaged over the rounds of an allocation, then over allocations.
+    """
+    blocks: dict[tuple[str, int, int, int], list[float]] = defaultdict(list)
+    for s in samples:
+        if s.metric == metric and s.arm in (arm, base) and s.value > 0:
+            blocks[s.arm, s.process, s.allocation, s.round].append(s.value)
+    allocations: dict[tuple[int, int], list[float]] = defaultdict(list)
+    for (name, process, allocation, turn), values in blocks.items():
+        other = blocks.get((base, process, allocation, turn))
+        if name == arm and other:
+            allocations[process, allocation].append(float(np.log(np.median(values) / np.median(other))))
+    processes: dict[int, list[float]] = defaultdict(list)
+    for (process, _), logs in allocations.items():
+        processes[process].append(float(np.mean(logs)))
+    return [100 * float(np.expm1(np.mean(processes[p]))) for p in sorted(processes)]
+
+
+def draw(metrics: Mapping[str, Any], samples: Sequence[Sample], block: str, palette: Palette) -> Any | None:
+    """The figure of one block, None when no comparison has a value."""
+    compared = metrics.get("compare") or {}
+    names = [n for n in order(compared) if is_number(dig(compared, n, block, "delta_pct"))]
+    if not names:
+        return None
+    title, metric = BLOCKS[block]
+    arms = list(metrics.get("arms") or {})
+    with style(palette):
+        drawn = figure(8.8, 1.15 + 0.42 * len(names))
+        axes = drawn.subplots()
+        floor = max((dig(compared, n, block, "floor_pct") or 0.0 for n in names if n != "aa"), default=0.0)
+        if floor:
+            axes.axvspan(-floor, floor, color=palette.band, lw=0, zorder=0)
+        if block == "latency":
+            for edge in (-1, 1):
+                axes.axvline(
+                    edge * equivalence_pct(metrics), color=palette.muted, lw=0.8, ls=(0, (4, 3)), zorder=1
+                )
+        axes.axvline(0, color=palette.ink, lw=0.8, zorder=1)
+        for row, name in enumerate(names):
+            found = compared[name][block]
+            colour = arm_colour(arms_of(name)[0], arms)
+            _row(axes, row, found, colour, unit_changes(samples, metric, *arms_of(name)), palette)
+        axes.set_yticks(range(len(names)), [label(n) for n in names])
+        axes.set_ylim(len(names) - 0.45, -0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x")
+        axes.margins(x=0.06)
+        axes.set_xlabel(f"change of {title}, % (left is better)")
+    return drawn
+
+
+def _row(
+    axes: Any, row: int, found: Mapping[str, Any], colour: str, units: list[float], palette: Palette
+) -> None:
+    value, ends = found["delta_pct"], found.get("ci95")
+    real = found.get("source") != "simulated"
+    if ends is not None:
+        axes.plot(ends, [row, row], color=colour, lw=2.4, solid_capstyle="butt", zorder=3)
+    if real and len(units) > 1:
+        axes.scatter(units, [row + 0.24] * len(units), s=11, color=colour, alpha=0.75, lw=0, zorder=3)
+    face = colour if ends is not None else "none"
+    axes.scatter([value], [row], s=42, marker="D", facecolor=face, edgecolor=colour, lw=1.4, zorder=4)
+    said = f"{signed(value)} %"
+    if ends is not None:
+        said += f"  [{interval(ends)}]"
+    axes.annotate(
+        f"{said}\n{found.get('verdict') or ('simulated' if not real else 'no verdict')}",
+        (1.01, row),
+        xycoords=("axes fraction", "data"),
+        va="center",
+        fontsize=8,
+        color=palette.ink,
+        annotation_clip=False,
+    )
+
+
+def label(name: str) -> str:
+    """``iterative vs linear``; A/A says what it is."""
+    return "A/A (aa vs linear)" if name == "aa" else name.replace("_", " ")

@@ -1,0 +1,233 @@
+"""The verdict of a run in plain English.
+
+A win, a loss and a null result get sentences of the same build; a simulated run says so first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from icd.report.folder import dig
+from icd.report.numbers import interval, is_number, signed
+
+HEADLINE = "iterative_vs_linear"
+SLICED = "iterative_vs_sliced"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``word``: WIN, LOSS, EQUIVALENT, AMBIGUOUS, SIMULATED, NO VERDICT or BASELINE; then the sentences."""
+
+    word: str
+    sentences: tuple[str, ...]
+
+
+def verdict(metrics: Mapping[str, Any]) -> Verdict:
+    """What the run says about its question, with noise floor, quality and the slicing baseline."""
+    compared = metrics.get("compare") or {}
+    if HEADLINE in compared:
+        name = HEADLINE
+        first, last = iterative_sentence(metrics), sliced_sentence(metrics)
+    elif "linear_vs_dense" in compared:
+        name = "linear_vs_dense"
+        first, last = linear_sentence(metrics), NO_ITERATIVE
+    else:
+        return Verdict("BASELINE", tuple(filter(None, (dense_sentence(metrics), NOTHING_COMPARED))))
+    block = compared[name].get("latency") or {}
+    word = "SIMULATED" if block.get("source") == "simulated" else block.get("verdict") or "NO VERDICT"
+    sentences = (first, rollback_sentence(metrics), floor_sentence(metrics), quality_sentence(metrics, name))
+    return Verdict(word, tuple(s for s in (*sentences, last, beyond_latency(compared[name])) if s))
+
+
+NO_ITERATIVE = (
+    "This run has no iterative arm, so it does not say whether re-optimising the layout after the "
+    "compression is worth anything; pipeline=iterative asks that."
+)
+NOTHING_COMPARED = "Nothing was compared: this run is a baseline, not a result."
+
+
+def iterative_sentence(metrics: Mapping[str, Any]) -> str:
+    """Iterative against linear: latency, interval and what the verdict means."""
+    return outcome(
+        f"re-optimising the memory layout after {compression(metrics)}",
+        "permuting once before it (linear)",
+        metrics,
+        HEADLINE,
+    )
+
+
+def linear_sentence(metrics: Mapping[str, Any]) -> str:
+    """Linear against dense, for a run that stops there."""
+    what = f"permuting once and then applying {compression(metrics)}"
+    return outcome(what, "the dense model", metrics, "linear_vs_dense")
+
+
+def dense_sentence(metrics: Mapping[str, Any]) -> str:
+    """The latency of the dense model alone."""
+    block = dig(metrics, "arms", "dense", "latency_ms") or {}
+    if not is_number(block.get("mean")):
+        return f"The latency of the dense model was not measured: {why(block)}."
+    start = "Simulated, nothing was timed: the" if block.get("source") == "simulated" else "The"
+    return f"{start} dense {model(metrics)} takes {block['mean']:.4g} ms a forward on average."
+
+
+def outcome(what: str, base: str, metrics: Mapping[str, Any], name: str) -> str:
+    """One sentence for a latency comparison, whatever its outcome."""
+    block = dig(metrics, "compare", name, "latency") or {}
+    who = model(metrics)
+    if not is_number(block.get("delta_pct")):
+        return f"The latency of {what} was not compared with that of {base}: {why(block)}."
+    change = f"latency {figure(block)} against {base}"
+    if block.get("source") == "simulated":
+        return (
+            f"Simulated, nothing was timed: {what} changes the computed latency of {who} by "
+            f"{signed(block['delta_pct'])} % against {base}; a simulated figure has no interval and gets no "
+            "verdict."
+        )
+    limits = f"±{equivalence_pct(metrics):g} %"
+    floor = f"±{block.get('floor_pct') or 0:.3g} %"
+    match block.get("verdict"):
+        case "WIN":
+            return f"{capital(what)} made {who} faster: {change}, beyond the noise floor of {floor}."
+        case "LOSS":
+            return f"{capital(what)} made {who} slower: {change}, beyond the noise floor of {floor}."
+        case "EQUIVALENT":
+            return (
+                f"{capital(what)} made no difference to the speed of {who}: {change}, inside the "
+                f"equivalence limits of {limits}."
+            )
+        case "AMBIGUOUS":
+            return (
+                f"This run cannot tell whether {what} changes the speed of {who}: {change}; the interval "
+                f"neither clears the noise floor of {floor} nor lies inside the equivalence limits of "
+                f"{limits}."
+            )
+    return f"{capital(what)} changed the latency of {who}: {change}; there is no verdict: {why(block)}."
+
+
+def rollback_sentence(metrics: Mapping[str, Any]) -> str:
+    """Said when no re-permutation was kept."""
+    if "rolled-back" not in (metrics.get("tags") or ()):
+        return ""
+    return (
+        "No layout found after the compression was enough better to be kept (rolled back), so iterative runs "
+        "linear's layout and any difference between the two is noise."
+    )
+
+
+def floor_sentence(metrics: Mapping[str, Any]) -> str:
+    """What two allocations of the same arm differ by, and the floor that follows."""
+    aa = dig(metrics, "compare", "aa", "latency") or {}
+    floor = next(
+        (dig(c, "latency", "floor_pct") for n, c in (metrics.get("compare") or {}).items() if n != "aa"), None
+    )
+    if aa.get("source") == "simulated":
+        return ""
+    if not is_number(aa.get("delta_pct")):
+        rest = f"; the floor is the fixed ±{floor:.3g} %" if is_number(floor) else ""
+        return f"There is no A/A control to say how far two copies of one arm differ here{rest}."
+    sentence = f"A/A control (a second allocation of linear against linear): latency {figure(aa)}"
+    return (
+        f"{sentence}, so changes within ±{floor:.3g} % count as noise."
+        if is_number(floor)
+        else f"{sentence}."
+    )
+
+
+def quality_sentence(metrics: Mapping[str, Any], name: str) -> str:
+    """Both quality figures, always: against the other arm and against the dense fp32 model."""
+    compared = dig(metrics, "compare", name) or {}
+    arm, _, base = name.partition("_vs_")
+    metric = dig(metrics, "arms", arm, "quality", "metric")
+    against, dense = compared.get("quality_pp"), compared.get("quality_vs_dense_pp")
+    if not is_number(against) and not is_number(dense):
+        reason = compared.get("quality_reason") or dig(metrics, "arms", arm, "quality", "reason")
+        return f"Quality was not compared: {reason or 'no reason recorded'}."
+    parts = [
+        f"{signed(value, 2)} pp against {what}" if is_number(value) else f"not known against {what}"
+        for value, what in ((against, base), (dense, "the dense fp32 model"))
+    ]
+    return f"Quality of {arm} ({metric}): {parts[0]} and {parts[1]}."
+
+
+def sliced_sentence(metrics: Mapping[str, Any]) -> str:
+    """Iterative against slicing; for whole channels the two are expected to be one."""
+    block = dig(metrics, "compare", SLICED, "latency")
+    if block is None:
+        return "Slicing was not run as a control: what a layout search is worth beyond it is not known."
+    channel = dig(metrics, "config", "transform") == "channel"
+    if not is_number(block.get("delta_pct")):
+        said = f"not compared ({why(block)})"
+    elif block.get("source") == "simulated":
+        said = f"latency {signed(block['delta_pct'])} %, simulated"
+    else:
+        said = f"latency {figure(block)}, {block.get('verdict') or 'no verdict'}"
+    start = f"Against slicing (live channels cut out in their original order, no solver): {said}."
+    if not channel:
+        return f"{start} Only what is gained here is owed to the layout search."
+    expected = (
+        "For channel sparsity an EQUIVALENT is expected: gathering the live channels and cutting the dead "
+        "ones out is what slicing does, so re-layout is slicing there."
+    )
+    if block.get("verdict") in ("WIN", "LOSS"):
+        expected += f" The {block['verdict']} found is therefore a surprise and asks for a second run."
+    return f"{start} {expected}"
+
+
+def beyond_latency(compared: Mapping[str, Any]) -> str:
+    """Energy per token and L2 of the headline, in a sentence; empty where the comparison has neither."""
+    parts = []
+    for block, what in (("ept", "energy per token"), ("l2_pp", "L2 served")):
+        found = compared.get(block) or {}
+        value = found.get("delta_pct", found.get("delta"))
+        if is_number(value):
+            note = " (simulated)" if found.get("source") == "simulated" else ""
+            parts.append(f"{what} {figure(found, 'pp' if block == 'l2_pp' else '%')}{note}")
+        elif found:
+            parts.append(f"{what} is not known ({why(found)})")
+    return f"{capital('; '.join(parts))}." if parts else ""
+
+
+def figure(block: Mapping[str, Any], unit: str = "%") -> str:
+    """``−12.3 % (95 % interval −13.0 to −11.5 %, n = 5 processes)``."""
+    value = signed(block.get("delta_pct", block.get("delta")))
+    if block.get("source") == "simulated":
+        return f"{value} {unit}"
+    n = block.get("n_units")
+    units = f"n = {n} process{'' if n == 1 else 'es'}"
+    if block.get("ci95") is None:
+        return f"{value} {unit} (no interval, {units})"
+    return f"{value} {unit} (95 % interval {interval(block['ci95'])} {unit}, {units})"
+
+
+def compression(metrics: Mapping[str, Any]) -> str:
+    """``channel sparsity 0.5``, or what else was done to the values."""
+    transform, sparsity = dig(metrics, "config", "transform"), dig(metrics, "config", "sparsity")
+    if transform in (None, "none", "notransform"):
+        return "no compression at all"
+    return f"{transform} sparsity {sparsity:g}" if is_number(sparsity) else str(transform)
+
+
+def equivalence_pct(metrics: Mapping[str, Any]) -> float:
+    """The margin inside which two arms count as equal: as recorded, else 1 % on a GPU and 3 % on a CPU."""
+    recorded = dig(metrics, "compare", HEADLINE, "latency", "equivalence_pct")
+    if is_number(recorded):
+        return float(recorded)
+    return 1.0 if str(dig(metrics, "config", "device")).startswith("cuda") else 3.0
+
+
+def model(metrics: Mapping[str, Any]) -> str:
+    """The model's name."""
+    return str(dig(metrics, "model", "name") or "the model")
+
+
+def why(block: Mapping[str, Any]) -> str:
+    """A block's own reason."""
+    return str(block.get("reason") or "no reason recorded")
+
+
+def capital(text: str) -> str:
+    """The first letter in upper case, the rest untouched."""
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,33 @@
+"""``icd report RUN...``: write report.html and report.csv of finished runs again, and their checksums."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from icd.errors import ConfigError, Exit, MissingResource
+from icd.pipeline.files import SUMS, write_sums
+from icd.report.csv import write_csv
+from icd.report.html import write_html
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write the reports of the run directories named; none is touched when one of them is not finished."""
+    if not argv or any(word.startswith("-") for word in argv):
+        raise ConfigError("usage: icd report RUN...; expected one or more run directories")
+    folders = [finished(Path(word)) for word in argv]
+    for folder in folders:
+        write_csv(folder)
+        write_html(folder)
+        write_sums(folder)
+        print(folder / "report.html")
+    return int(Exit.DONE)
+
+
+def finished(folder: Path) -> Path:
+    """``folder`` if it holds a finished run; MissingResource or ConfigError says what it is instead."""
+    if not folder.is_dir():
+        raise MissingResource(f"{folder}: there is no such run directory")
+    if not (folder / SUMS).is_file() or not (folder / "metrics.json").is_file():
+        raise ConfigError(f"{folder}: not a finished run ({SUMS} or metrics.json is missing)")
+    return folder

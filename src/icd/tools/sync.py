@@ -1,0 +1,58 @@
+"""``icd sync RUN... [--uri URI]``: log finished runs, or all cells of a sweep, into an MLflow store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from icd.errors import ConfigError, Exit
+from icd.tracking.mlflow import MLflow
+from icd.tracking.projection import SUMS, is_sweep, project
+
+USAGE = "usage: icd sync RUN... [--uri URI]; expected one or more run or sweep directories"
+URI = "sqlite:///mlflow.db"
+ARTIFACTS = "mlartifacts"
+EXPERIMENT = "icd"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Log every run named and print a line each; nothing is logged when one of them is not finished."""
+    words, uri = arguments(argv)
+    folders = [cell for word in words for cell in cells(Path(word))]
+    for folder in folders:
+        project(folder)
+    tracking = MLflow(uri=uri, artifacts=ARTIFACTS, experiment=EXPERIMENT)
+    for folder in folders:
+        print(tracking.push(folder))
+    return int(Exit.DONE)
+
+
+def arguments(argv: Sequence[str]) -> tuple[list[str], str]:
+    """The directories and the store's address."""
+    words, uri = [], URI
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        if word == "--uri" and rest:
+            uri = rest.pop(0)
+        elif word.startswith("--uri="):
+            uri = word.removeprefix("--uri=")
+        elif word.startswith("-"):
+            raise ConfigError(USAGE)
+        else:
+            words.append(word)
+    if not words or not uri:
+        raise ConfigError(USAGE)
+    return words, uri
+
+
+def cells(folder: Path) -> list[Path]:
+    """The run itself, or the finished cells of a sweep directory; ConfigError when there is none."""
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: there is no such run directory")
+    if (folder / "metrics.json").is_file() or not is_sweep(folder):
+        return [folder]
+    found = sorted(f for f in folder.iterdir() if (f / SUMS).is_file() and (f / "metrics.json").is_file())
+    if not found:
+        raise ConfigError(f"{folder}: this sweep has no finished cell")
+    return found

@@ -1,0 +1,175 @@
+"""What of a run directory goes into a tracking store: params, metrics, tags and files, as plain values.
+
+A figure that is null in the record is left out, never 0.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from icd.errors import ConfigError
+
+HEADLINE = "iterative_vs_linear"
+SUMS = "SHA256SUMS"
+FIRST_PARAMS = (
+    "pipeline", "transform", "sparsity", "precision", "seq_len", "batch_size",
+    "device", "seed", "measure", "solver", "engine",
+)  # fmt: skip
+MOST_PARAMS = 100
+LONGEST_KEY = 250
+LONGEST_VALUE = 500
+FILES = ("report.html", "report.csv", "config.lock.yaml", "metrics.json", "env.json")
+RATIOS = ("latency", "ept", "dram")
+ENDS = (("ci_lo", 0), ("ci_hi", 1))
+
+
+@dataclass(frozen=True)
+class Projection:
+    """One cell. ``sweep`` names the sweep it belongs to; ``time_ms`` is when the run was made."""
+
+    run_id: str
+    name: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    files: tuple[Path, ...]
+    sweep: str | None
+    time_ms: int
+
+
+def project(folder: Path) -> Projection:
+    """The projection of a finished run; ConfigError says why ``folder`` is not one."""
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: there is no such run directory")
+    if not (folder / SUMS).is_file() or not (folder / "metrics.json").is_file():
+        raise ConfigError(f"{folder.name}: not a finished run ({SUMS} or metrics.json is missing)")
+    record, lock, env = (_read(folder / f) for f in ("metrics.json", "config.lock.json", "env.json"))
+    plots = sorted((folder / "plots").glob("*.png")) if (folder / "plots").is_dir() else []
+    created = str(record["created"])
+    return Projection(
+        run_id=str(record["run_id"]),
+        name=folder.name,
+        params=params(record, lock),
+        metrics=dict(metrics(record)),
+        tags=tags(record, env),
+        files=(*(folder / f for f in FILES if (folder / f).is_file()), *plots),
+        sweep=sweep_of(folder),
+        time_ms=int(datetime.fromisoformat(created).timestamp() * 1000),
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ConfigError(f"{path.parent.name}/{path.name} is not JSON: {error}") from error
+
+
+def sweep_of(folder: Path) -> str | None:
+    """The sweep directory that ``folder`` is a cell of, with its day where runs are filed by day."""
+    parent = folder.resolve().parent
+    if not is_sweep(parent):
+        return None
+    day = parent.parent.name
+    try:
+        datetime.strptime(day, "%Y-%m-%d")
+    except ValueError:
+        return parent.name
+    return f"{day}/{parent.name}"
+
+
+def is_sweep(folder: Path) -> bool:
+    """Whether a directory holds a sweep's cells."""
+    return (folder / "multirun.yaml").is_file() or (folder / "ledger.jsonl").is_file()
+
+
+def params(record: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[str, str]:
+    """The model and the configuration by name, then the flattened lock, at most 100."""
+    config = record.get("config") or {}
+    out = {"model": str((record.get("model") or {}).get("name"))}
+    out |= {key: str(config[key]) for key in FIRST_PARAMS if config.get(key) is not None}
+    for key, value in flatten(lock):
+        if len(out) == MOST_PARAMS:
+            break
+        if len(key) <= LONGEST_KEY and value is not None:
+            out.setdefault(key, str(value)[:LONGEST_VALUE])
+    return out
+
+
+def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """``solver.seed`` -> 0, depth first; a list is one value."""
+    if not isinstance(value, Mapping):
+        yield prefix, value
+        return
+    for key, below in value.items():
+        yield from flatten(below, f"{prefix}.{key}" if prefix else str(key))
+
+
+def metrics(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Every figure under a stable name; the headline comparison also without its prefix."""
+    compared = record.get("compare") or {}
+    named = [("", compared[HEADLINE])] if HEADLINE in compared else []
+    for prefix, block in (*named, *((f"{name}.", block) for name, block in compared.items())):
+        yield from _known((f"{prefix}{key}", value) for key, value in comparison(block))
+    for name, arm in (record.get("arms") or {}).items():
+        for block in ("latency_ms", "l2", "energy", "quality", "cost", "tiles"):
+            found = arm.get(block) or {}
+            yield from _known((f"arm.{name}.{block}.{key}", v) for key, v in found.items() if key != "ci95")
+        yield from _known([(f"arm.{name}.throughput_tok_s", arm.get("throughput_tok_s"))])
+    for name, gate in (record.get("gates") or {}).items():
+        if gate.get("pass") is not None:
+            yield f"gate.{name}", float(gate["pass"])
+    solver = record.get("solver") or {}
+    alone = {f"solver.{k}": solver.get(k) for k in ("seconds", "break_even_forwards")}
+    alone["equivalence.max_rel_err"] = (record.get("equivalence") or {}).get("max_rel_err")
+    yield from _known({**alone, "elapsed_s": record.get("elapsed_s")}.items())
+
+
+def comparison(block: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The figures of one comparison, null ones included."""
+    for ratio in RATIOS:
+        found = block.get(ratio) or {}
+        yield f"{ratio}.delta_pct", found.get("delta_pct")
+        yield from ((f"{ratio}.{end}", (found.get("ci95") or (None, None))[i]) for end, i in ENDS)
+        yield from (
+            (f"{ratio}.{key}", found.get(key)) for key in ("n_units", "floor_pct", "p_value", "p_holm")
+        )
+    points = block.get("l2_pp") or {}
+    yield "l2_pp.delta", points.get("delta")
+    yield from ((f"l2_pp.{end}", (points.get("ci95") or (None, None))[i]) for end, i in ENDS)
+    yield from ((key, (block.get("cost") or {}).get(key)) for key in ("C_delta_pct", "Q_delta"))
+    yield "tiles.delta_pct", (block.get("tiles") or {}).get("delta_pct")
+    yield from ((key, block.get(key)) for key in ("quality_pp", "quality_vs_dense_pp"))
+
+
+def _known(pairs: Any) -> Iterator[tuple[str, float]]:
+    for key, value in pairs:
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            yield key, float(value)
+
+
+def tags(record: Mapping[str, Any], env: Mapping[str, Any]) -> dict[str, str]:
+    """Identity, verdict and the run's own tags."""
+    latency = ((record.get("compare") or {}).get(HEADLINE) or {}).get("latency") or {}
+    model, git = record.get("model") or {}, env.get("git") or {}
+    found = {
+        "icd.run_id": record.get("run_id"),
+        "icd.verdict": latency.get("verdict")
+        or ("SIMULATED" if latency.get("source") == "simulated" else None),
+        "icd.tags": ",".join(record.get("tags") or ()),
+        "icd.model": model.get("name"),
+        "icd.weights": model.get("weights"),
+        "icd.schema": record.get("schema"),
+        "icd.git_commit": git.get("commit"),
+        "mlflow.source.git.commit": git.get("commit"),
+        "mlflow.source.name": "icd",
+    }
+    return {key: str(value) for key, value in found.items() if value}
