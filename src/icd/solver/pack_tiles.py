@@ -11,13 +11,13 @@ from icd.solver.base import Book, Span
 from icd.solver.reduce import Reduced
 
 CHUNK = 1 << 16
-NEAR = 48
+NEAR = 96
 PAIR_WORDS = 1 << 29
 # Start and end temperature in units of the mean net: structure in co-activation wants the hot one,
 # structure in scale the middle one, masks without structure the cold one.
-SCHEDULES = ((8.0, 1.0), (2.0, 0.5), (0.5, 0.2))
+SCHEDULES = ((7.0, 2.0), (2.0, 0.5), (0.5, 0.2))
 PILOT_SHARE = 0.1
-LEAST_PILOT = 20_000
+LEAST_PILOT, MOST_PILOT = 20_000, 2_000_000
 
 
 def pack_tiles(book: Book, reduced: Reduced, proposals: int, seconds: float, seed: int) -> IntArray:
@@ -71,7 +71,7 @@ class Annealing:
 
     def run(self, start: IntArray, proposals: int, seconds: float) -> IntArray:
         """A short chain on every schedule, then the rest of the proposals on the one that went best."""
-        pilot = int(proposals * PILOT_SHARE)
+        pilot = min(MOST_PILOT, int(proposals * PILOT_SHARE))
         if pilot < LEAST_PILOT:
             return self.chain(start, proposals, seconds, SCHEDULES[-1])[0]
         best, saved, schedule = start, 0.0, SCHEDULES[-1]
@@ -79,8 +79,8 @@ class Annealing:
             layout, gain = self.chain(start, pilot, seconds * PILOT_SHARE, option)
             if gain > saved:
                 best, saved, schedule = layout, gain, option
-        rest = 1.0 - PILOT_SHARE * len(SCHEDULES)
-        return self.chain(best, int(proposals * rest), seconds * rest, schedule)[0]
+        rest = proposals - pilot * len(SCHEDULES)
+        return self.chain(best, rest, seconds * (1.0 - PILOT_SHARE * len(SCHEDULES)), schedule)[0]
 
     def chain(
         self, start: IntArray, proposals: int, seconds: float, schedule: tuple[float, float]
