@@ -130,13 +130,11 @@ def test_cell_annealing_accounts_for_j_exactly(size, block, line, with_previous)
     change = anneal_cells(
         S, cells.cost, *graph, problem.strength, load, cells.of, cells.start, cells.block, order, pos,
         np.arange(size, dtype=np.int32), np.zeros(size, np.int32), strongest_neighbours(*graph, 8),
-        inverse(problem.initial).astype(np.int64), block, null_price, move_price, 0.2, 1e-3 * cells.scale, 0.9999,
-        20_000, seeded(0),
+        inverse(problem.initial).astype(np.int64), block, null_price, move_price, 0.2,
+        1e-3 * cells.scale, 0.9999, 20_000, seeded(0),
     )  # fmt: skip
-    j = [
-        evaluate(problem.levels, None, pi, block=block, line=line, objective=objective)["J"]
-        for pi in (start, order)
-    ]
+    scored = replace(problem, W=problem.levels)
+    j = [scored.evaluate(pi)["J"] for pi in (start, order)]
     assert not np.array_equal(start, order)
     assert change / cells.scale == pytest.approx(j[1] - j[0], abs=1e-6)
     assert np.array_equal(S, weight_to_cells(*graph, pos, cells.of, len(cells.block)))

@@ -16,7 +16,7 @@ PAIR_WORDS = 1 << 29
 # Start and end temperature in units of the mean net: structure in co-activation wants the hot one,
 # structure in scale the middle one, masks without structure the cold one.
 SCHEDULES = ((7.0, 2.0), (2.0, 0.5), (0.5, 0.2))
-PILOT_SHARE = 0.1
+PILOT_SHARE, PILOT_TIME = 0.1, 0.2
 LEAST_PILOT, MOST_PILOT = 20_000, 2_000_000
 
 
@@ -74,13 +74,14 @@ class Annealing:
         pilot = min(MOST_PILOT, int(proposals * PILOT_SHARE))
         if pilot < LEAST_PILOT:
             return self.chain(start, proposals, seconds, SCHEDULES[-1])[0]
+        deadline = self.book.clock.seconds() + seconds
         best, saved, schedule = start, 0.0, SCHEDULES[-1]
         for option in SCHEDULES:
-            layout, gain = self.chain(start, pilot, seconds * PILOT_SHARE, option)
+            layout, gain = self.chain(start, pilot, seconds * PILOT_TIME, option)
             if gain > saved:
                 best, saved, schedule = layout, gain, option
         rest = proposals - pilot * len(SCHEDULES)
-        return self.chain(best, rest, seconds * (1.0 - PILOT_SHARE * len(SCHEDULES)), schedule)[0]
+        return self.chain(best, rest, deadline - self.book.clock.seconds(), schedule)[0]
 
     def chain(
         self, start: IntArray, proposals: int, seconds: float, schedule: tuple[float, float]
