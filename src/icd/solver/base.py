@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 OnTimeout = Literal["keep", "fail"]
+HEAD_START = 0.25
 
 
 class Clock:
@@ -55,18 +56,22 @@ class Span:
     def chunks(self, size: int) -> Iterator[tuple[int, float]]:
         """Proposals of each chunk, and how far the stretch is (0 to 1) when it begins.
 
-        Proposals decide how far it is; where they are slower than the seconds allow, the seconds do, so
-        that a chain always cools down, and the clock notes that it was limited.
+        Proposals decide how far it is. Where they are so slow that the seconds would end first, the
+        seconds decide (hot chunks are the slow ones, hence the head start), so that a chain always
+        cools down, and the clock notes that it was limited.
         """
         done = 0
         while done < self.proposals:
-            by_time = (self.clock.seconds() - self.start) / self.seconds
-            if by_time > (done + size) / self.proposals or by_time >= 1.0:
+            elapsed = (self.clock.seconds() - self.start) / self.seconds
+            progress = done / self.proposals
+            by_time = (elapsed - HEAD_START) / (1.0 - HEAD_START)
+            if by_time > progress:
                 self.clock.limited = True
-            if by_time >= 1.0:
+                progress = by_time
+            if progress >= 1.0:
                 return
             count = min(size, self.proposals - done)
-            yield count, max(done / self.proposals, by_time if self.clock.limited else 0.0)
+            yield count, progress
             done += count
 
 
