@@ -300,9 +300,6 @@ class Solver(Protocol):
     @property
     def objective(self) -> Any: ...
 
-    @property
-    def on_timeout(self) -> str: ...
-
     def solve(
         self, W: csr_matrix, nets: Nets | None, *, block: int, line: int, previous: IntArray | None
     ) -> Layout: ...
