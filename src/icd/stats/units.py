@@ -115,8 +115,8 @@ def paired(
     """Units of arm ``a`` against arm ``b``: log(a / b) for ``kind="ratio"``, else a - b.
 
     Missing when an arm has no sample, no round is common to both, one arm was measured and the other
-    simulated, or a ratio would be one of zeros of a metric that may be zero. Raises MeasurementError as `series` does, when the arms' units differ, and when
-    a ratio is asked of values that are not positive.
+    simulated, or a ratio would be one of zeros of a metric that may be zero. Raises MeasurementError as
+    `series` does, when the arms' units differ, and when a ratio is asked of values that are not positive.
     """
     rows = list(samples)
     one, other = series(rows, metric, a), series(rows, metric, b)
