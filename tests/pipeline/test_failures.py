@@ -26,7 +26,8 @@ import torch
 
 def load(batch_size, seq_len, seed):
     torch.manual_seed(seed)
-    return {"module": torch.nn.Sequential(torch.nn.Linear(64, 64)), "inputs": {"input": torch.randn(2, 4, 64)}}
+    module = torch.nn.Sequential(torch.nn.Linear(64, 64))
+    return {"module": module, "inputs": {"input": torch.randn(2, 4, 64)}}
 
 def broken(batch_size, seq_len, seed):
     raise RuntimeError("the disk is on fire")
