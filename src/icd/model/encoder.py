@@ -72,8 +72,18 @@ def bert_sites(config: Any) -> tuple[Site, ...]:
 
 
 def last_hidden_state(module: torch.nn.Module, inputs: Inputs) -> torch.Tensor:
-    """Hidden states of the last layer, (batch, seq_len, hidden)."""
-    return module(**inputs).last_hidden_state
+    """Hidden states of the last layer of a ``BertModel``, (batch, seq_len, hidden).
+
+    Inputs without an ``attention_mask`` go through embeddings and layers directly: the model's own
+    forward builds a mask of zeros while a CUDA graph is captured, and a mask takes flash attention away.
+    """
+    if "attention_mask" in inputs:
+        return module(**inputs).last_hidden_state
+    model: Any = module
+    hidden = model.embeddings(input_ids=inputs["input_ids"])
+    for layer in model.encoder.layer:
+        hidden = layer(hidden)
+    return hidden
 
 
 def check_positions(asked: int, table: int, extend: bool, model: str) -> None:

@@ -62,6 +62,13 @@ def compile_now(forward: Callable[[], torch.Tensor]) -> None:
         ) from error
 
 
+def first_cause(error: BaseException) -> str:
+    """The first line of the exception that came first: leaving a failed capture raises another one."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error).strip().splitlines()[0]
+
+
 def capture(forward: Callable[[], torch.Tensor]) -> tuple[Callable[[], None], torch.Tensor]:
     """A CUDA graph of ``forward`` as ``(replay, static output)``; MeasurementError when capture fails."""
     import torch
@@ -77,7 +84,7 @@ def capture(forward: Callable[[], torch.Tensor]) -> tuple[Callable[[], None], to
         with torch.cuda.graph(graph):
             output = forward()
     except RuntimeError as error:
-        line = str(error).strip().splitlines()[0]
+        line = first_cause(error)
         raise MeasurementError(
             f"CUDA graph capture failed ({line}); runtime.cuda_graph=false runs without it"
         ) from error
