@@ -12,6 +12,8 @@ from icd.report.folder import dig
 from icd.report.numbers import DASH, interval, is_number, minus, number, plain_interval, signed
 
 SIMULATED = "simulated, not measured"
+NO_INTERVAL = "a simulated figure has no interval and gets no verdict"
+SHARES = ("cosine", "agreement", "accuracy")  # at most 1
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Table:
         if text != DASH and source != "simulated":
             return Cell(text, kind=kind)
         reason = SIMULATED if text != DASH else str(next((r for r in reasons if r), "not recorded"))
+        reason = NO_INTERVAL if reason == "simulated" else reason
         if reason not in self.notes:
             self.notes.append(reason)
         return Cell(text, self.notes.index(reason) + 1, kind)
@@ -98,8 +101,10 @@ def arms(metrics: Mapping[str, Any]) -> Table:
 
 
 def _quality(quality: Mapping[str, Any]) -> str:
-    value = quality.get("value")
-    return f"{number(value)} {quality.get('metric') or ''}".strip() if is_number(value) else DASH
+    value, metric = quality.get("value"), quality.get("metric")
+    if value is None or not is_number(value):
+        return DASH
+    return f"{value:.4f} {metric}" if metric in SHARES else f"{number(value)} {metric or ''}".strip()
 
 
 def _tiles(tiles: Mapping[str, Any]) -> str:

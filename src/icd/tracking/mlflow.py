@@ -100,7 +100,7 @@ def _write(client: Any, experiment: str, cell: Projection, state: str) -> str:
         parent = _find_or_create(
             client, experiment, SWEEP_KEY, cell.sweep, {NAME_TAG: cell.sweep}, cell.time_ms
         )
-        client.set_terminated(parent.info.run_id, "FINISHED")
+        client.set_terminated(parent.info.run_id, "FINISHED", max(cell.end_ms, parent.info.end_time or 0))
         tags |= {PARENT_TAG: parent.info.run_id, "icd.cell_of": cell.sweep}
     new = run is None
     if run is None:
@@ -109,7 +109,7 @@ def _write(client: Any, experiment: str, cell: Projection, state: str) -> str:
     for file in cell.files:
         client.log_artifact(run.info.run_id, str(file), "plots" if file.parent.name == "plots" else None)
     client.set_tag(run.info.run_id, STATE_KEY, state)
-    client.set_terminated(run.info.run_id, "FINISHED")
+    client.set_terminated(run.info.run_id, "FINISHED", cell.end_ms)
     return f"{cell.name}: {'logged to' if new else 'brought up to date in'} MLflow"
 
 
