@@ -10,16 +10,18 @@ DASH = "–"
 
 
 def number(value: Any, digits: int = 4) -> str:
-    """``digits`` significant digits, thousands grouped: 12.35, 16,262, 8.6e-05."""
+    """``digits`` significant digits, thousands grouped: 12.35, 16,262, 8.60e-05."""
     if not is_number(value):
         return DASH
     if isinstance(value, int):
         return minus(f"{value:,}")
     size = abs(value)
-    if size and (size < 1e-3 or size >= 1e9):
+    if not size:
+        return "0"
+    if size < 1e-3 or size >= 1e9:
         return minus(f"{value:.{max(digits - 2, 1)}e}")
     whole = len(str(int(size))) if size >= 1 else 0
-    if not whole and size:
+    if not whole:
         whole = 1 + math.floor(math.log10(size))
     return minus(f"{value:,.{max(digits - whole, 0)}f}")
 

@@ -168,6 +168,7 @@ def tags(record: Mapping[str, Any], env: Mapping[str, Any]) -> dict[str, str]:
         "icd.run_id": record.get("run_id"),
         "icd.verdict": latency.get("verdict")
         or ("SIMULATED" if latency.get("source") == "simulated" else None),
+        "icd.source": latency.get("source"),
         "icd.tags": ",".join(record.get("tags") or ()),
         "icd.model": model.get("name"),
         "icd.weights": model.get("weights"),

@@ -14,11 +14,12 @@ from icd.report.folder import dig
 from icd.report.numbers import interval, is_number, signed
 from icd.report.words import equivalence_pct
 
-# block of a comparison -> (title, raw metric of the units; None where the block is not a ratio)
+# block of a comparison -> (title, raw metric of the units, unit, better side); L2 is a difference of points
 BLOCKS = {
-    "latency": ("latency", "latency_ms"),
-    "ept": ("energy per token", "energy_j"),
-    "dram": ("DRAM bytes per token", "dram_bytes_per_token"),
+    "latency": ("latency", "latency_ms", "%", "left"),
+    "ept": ("energy per token", "energy_j", "%", "left"),
+    "dram": ("DRAM bytes per token", "dram_bytes_per_token", "%", "left"),
+    "l2_pp": ("L2 served", None, "pp", "right"),
 }
 FIRST = (
     "iterative_vs_linear",
@@ -64,10 +65,10 @@ def unit_changes(samples: Sequence[Sample], metric: str, arm: str, base: str) ->
 def draw(metrics: Mapping[str, Any], samples: Sequence[Sample], block: str, palette: Palette) -> Any | None:
     """The figure of one block, None when no comparison has a value."""
     compared = metrics.get("compare") or {}
-    names = [n for n in order(compared) if is_number(dig(compared, n, block, "delta_pct"))]
+    names = [n for n in order(compared) if change(dig(compared, n, block)) is not None]
     if not names:
         return None
-    title, metric = BLOCKS[block]
+    title, metric, unit, better = BLOCKS[block]
     arms = list(metrics.get("arms") or {})
     with style(palette):
         drawn = figure(8.8, 1.15 + 0.42 * len(names))
@@ -84,21 +85,29 @@ def draw(metrics: Mapping[str, Any], samples: Sequence[Sample], block: str, pale
         for row, name in enumerate(names):
             found = compared[name][block]
             colour = arm_colour(arms_of(name)[0], arms)
-            _row(axes, row, found, colour, unit_changes(samples, metric, *arms_of(name)), palette)
+            units = unit_changes(samples, metric, *arms_of(name)) if metric else []
+            _row(axes, row, found, unit, colour, units, palette)
         axes.set_yticks(range(len(names)), [label(n) for n in names])
         axes.set_ylim(len(names) - 0.45, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
         axes.margins(x=0.06)
-        axes.set_xlabel(f"change of {title}, % (left is better)")
+        axes.set_xlabel(f"change of {title}, {unit} ({better} is better)")
     return drawn
 
 
 def _row(
-    axes: Any, row: int, found: Mapping[str, Any], colour: str, units: list[float], palette: Palette
+    axes: Any,
+    row: int,
+    found: Mapping[str, Any],
+    unit: str,
+    colour: str,
+    units: list[float],
+    palette: Palette,
 ) -> None:
-    value, ends = found["delta_pct"], found.get("ci95")
+    """One comparison: interval, estimate, units below it, and the same in words beside it."""
+    value, ends = change(found), found.get("ci95")
     real = found.get("source") != "simulated"
     if ends is not None:
         axes.plot(ends, [row, row], color=colour, lw=2.4, solid_capstyle="butt", zorder=3)
@@ -106,11 +115,11 @@ def _row(
         axes.scatter(units, [row + 0.24] * len(units), s=11, color=colour, alpha=0.75, lw=0, zorder=3)
     face = colour if ends is not None else "none"
     axes.scatter([value], [row], s=42, marker="D", facecolor=face, edgecolor=colour, lw=1.4, zorder=4)
-    said = f"{signed(value)} %"
+    said = f"{signed(value)} {unit}"
     if ends is not None:
         said += f"  [{interval(ends)}]"
     axes.annotate(
-        f"{said}\n{found.get('verdict') or ('simulated' if not real else 'no verdict')}",
+        f"{said}\n{_verdict(found)}",
         (1.01, row),
         xycoords=("axes fraction", "data"),
         va="center",
@@ -118,6 +127,19 @@ def _row(
         color=palette.ink,
         annotation_clip=False,
     )
+
+
+def _verdict(found: Mapping[str, Any]) -> str:
+    """The verdict, or why there is none; a difference of points never gets one."""
+    if found.get("source") == "simulated":
+        return "simulated"
+    return str(found.get("verdict") or ("no verdict" if "verdict" in found else ""))
+
+
+def change(found: Mapping[str, Any] | None) -> float | None:
+    """A block's change in percent, or its difference in points."""
+    value = (found or {}).get("delta_pct", (found or {}).get("delta"))
+    return float(value) if value is not None and is_number(value) else None
 
 
 def label(name: str) -> str:
