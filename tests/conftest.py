@@ -12,6 +12,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Layouts solved by tests are kept apart from the user's."""
+    os.environ["ICD_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
+
+
 def icd(*words: str, cwd: Path, timeout: float = 240, **env: str) -> subprocess.CompletedProcess[str]:
     """``python -m icd WORDS`` in ``cwd``."""
     return subprocess.run(

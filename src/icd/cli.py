@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # first word -> (module, function, one line of help)
 WORDS: dict[str, tuple[str, str, str]] = {
     "report": ("icd.tools.report", "main", "write report.html and report.csv of a run again"),
+    "sync": ("icd.tools.sync", "main", "log finished runs to MLflow"),
+    "validate": ("icd.tools.validate", "main", "a table of runs with their gates"),
     "verify": ("icd.tools.verify", "main", "recompute a run's statistics from its raw samples"),
 }
 SHOW_ONLY = ("help", "hydra_help", "cfg", "info", "shell_completion")
@@ -43,6 +45,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def dispatch(words: list[str]) -> int:
     """A reserved word's command, or Hydra's."""
+    if words and words[0] == "rerun":
+        from icd.tools.rerun import overrides_of
+
+        return run_hydra(overrides_of(words[1:]))
     if words and words[0] in WORDS:
         import importlib
 
@@ -51,7 +57,7 @@ def dispatch(words: list[str]) -> int:
     if words and "=" not in words[0] and not words[0].startswith(("-", "+", "~")):
         from icd.config import did_you_mean
 
-        known = ", ".join(WORDS)
+        known = ", ".join(sorted([*WORDS, "rerun"]))
         raise ConfigError(f"unknown command {words[0]!r}.{did_you_mean(words[0], WORDS)} Known: {known}")
     return run_hydra(words)
 
@@ -144,11 +150,13 @@ def run_cell(cfg: DictConfig) -> int:
     """One cell: a failure becomes its exit code and a sentence, so that a sweep goes on."""
     from hydra.core.hydra_config import HydraConfig
 
-    from icd.config import check
+    from icd.config import GROUPS, check
     from icd.pipeline.run import run
 
     try:
-        return int(run(check(cfg), Path(HydraConfig.get().runtime.output_dir)))
+        hydra = HydraConfig.get()
+        choices = {group: hydra.runtime.choices[group] for group in GROUPS}
+        return int(run(check(cfg), Path(hydra.runtime.output_dir), choices))
     except IcdError as error:
         print(f"icd: {error}", file=sys.stderr)
         return int(error.code)

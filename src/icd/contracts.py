@@ -272,7 +272,7 @@ class Missing:
 
 
 class Model(Protocol):
-    """Builds a workload in float32 on the CPU; deterministic given its fields."""
+    """Builds a workload in float32 on the CPU; deterministic once `resolve` has settled open choices."""
 
     simulated: ClassVar[bool]
 
@@ -280,6 +280,8 @@ class Model(Protocol):
     def name(self) -> str: ...
 
     def check(self) -> None: ...
+
+    def resolve(self) -> Model: ...
 
     def build(self) -> Workload: ...
 
@@ -297,9 +299,6 @@ class Solver(Protocol):
 
     @property
     def objective(self) -> Any: ...
-
-    @property
-    def on_timeout(self) -> str: ...
 
     def solve(
         self, W: csr_matrix, nets: Nets | None, *, block: int, line: int, previous: IntArray | None

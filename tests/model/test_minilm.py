@@ -15,6 +15,7 @@ FIELDS = {
     "probe_sentences": 8,
     "batch_size": 2,
     "seq_len": 32,
+    "extend_positions": False,
     "seed": 0,
 }
 

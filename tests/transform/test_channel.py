@@ -71,5 +71,5 @@ def test_only_the_groups_asked_for_are_touched():
 
 
 def test_wanda_without_calibration_says_what_to_use_instead():
-    with pytest.raises(ConfigError, match="use transform.score=magnitude"):
+    with pytest.raises(ConfigError, match=r"use transform.score=magnitude"):
         channel(score="wanda").apply(mock().build(), None)

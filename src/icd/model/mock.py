@@ -50,6 +50,10 @@ class Mock:
     def check(self) -> None:
         """Nothing is needed."""
 
+    def resolve(self) -> Mock:
+        """Nothing is left open."""
+        return self
+
     def build(self) -> Workload:
         """The stack in float32 on the CPU with random inputs."""
         import torch

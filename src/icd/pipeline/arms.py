@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from icd.contracts import BoolArray, IntArray, Layouts, Site, Workload
+from icd.contracts import BoolArray, IntArray, Layouts, Model, Site, Workload
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Arm:
 class Prepared:
     """What the preparing process hands to the measuring ones, and to the record."""
 
+    model: Model
     arms: tuple[Arm, ...]
     live: Mapping[str, Mapping[str, BoolArray]]
     files: Mapping[str, str]

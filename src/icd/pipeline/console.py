@@ -39,7 +39,10 @@ class Console:
         self.prefix = f"process {number + 1} of {count}: "
 
     def hear(self, event: dict[str, Any]) -> None:
-        """Draw an event of a child."""
+        """Draw an event of a child; a notice is printed with and without a terminal."""
+        if event["event"] == "notice":
+            print(f"icd: {event['message']}", file=sys.stderr, flush=True)
+            return
         if self.bar is None:
             return
         if event["event"] == "stage":

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from icd.contracts import Engine, Graph, Model, PrecisionSpec, Quality, Solver, Transform
+from icd.contracts import Engine, Graph, Model, PrecisionSpec, Quality, Transform
 from icd.errors import ConfigError, MissingResource
 from icd.measure.hardware import Hardware
 from icd.pipeline.plans import Pipeline
+from icd.solver.base import LayoutSolver
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Experiment:
 
     model: Model
     graph: Graph
-    solver: Solver
+    solver: LayoutSolver
     transform: Transform
     precision: PrecisionSpec
     runtime: Engine

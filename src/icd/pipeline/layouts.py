@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from icd.contracts import CoAccess, Engine, Layout, Layouts, Nets, Site, Solver
-from icd.errors import SolverTimeout
+from icd.contracts import CoAccess, Engine, Layout, Layouts, Nets, Site
+from icd.solver.base import LayoutSolver
+from icd.solver.parallel import SiteTask, fit_sites
 
 LINE_BYTES = 128
 
@@ -41,37 +44,41 @@ class Task:
 
 
 def solve_all(
-    solver: Solver, tasks: list[Task], previous: Layouts | None, done: Callable[[int, str], None]
+    solver: LayoutSolver, tasks: list[Task], previous: Layouts | None, done: Callable[[int, str], None]
 ) -> dict[str, Layout]:
-    """A layout for every site; ``done(count, site)`` is called after each.
+    """A layout for every site, on all cores; ``done(count, site)`` is called after each.
 
-    A site whose budget ended before its trivial candidates were scored is tried once more; then
-    ``solver.on_timeout`` keeps its previous layout (``stats["timeout"]`` says so) or raises.
+    Layouts solved before, with the same graph, nets, configuration and code, come from the cache below
+    ``ICD_CACHE_DIR`` (default: the user's cache folder); ``stats["cache"]`` says ``hit`` or ``miss``.
     """
-    out: dict[str, Layout] = {}
-    for count, task in enumerate(tasks, 1):
-        before = None if previous is None else np.asarray(previous[task.site.name], np.int32)
-        out[task.site.name] = _solve(solver, task, before)
-        done(count, task.site.name)
-    return out
-
-
-def _solve(solver: Solver, task: Task, previous: Any) -> Layout:
-    size = task.geometry
-    for attempt in (1, 2):
-        try:
-            return solver.solve(task.graph.W, task.nets, block=size.block, line=size.line, previous=previous)
-        except SolverTimeout:
-            if attempt == 2 and solver.on_timeout == "fail":
-                raise
-    kept = np.arange(task.site.size, dtype=np.int32) if previous is None else previous
-    return Layout(
-        kept, {"timeout": True, "chosen": "kept", "improved": False, "proposals": 0, "seconds": 0.0}
+    return fit_sites(
+        {
+            task.site.name: SiteTask(
+                task.graph.W,
+                task.nets,
+                task.geometry.block,
+                task.geometry.line,
+                None if previous is None else np.asarray(previous[task.site.name], np.int32),
+            )
+            for task in tasks
+        },
+        solver,
+        time_budget_s=solver.time_budget_s,
+        cache_dir=cache_folder(),
+        progress=lambda name, _, count, total: done(count, name),
     )
 
 
+def cache_folder() -> Path:
+    """Where solved layouts are kept between runs."""
+    if "ICD_CACHE_DIR" in os.environ:
+        return Path(os.environ["ICD_CACHE_DIR"]) / "layouts"
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "icd" / "layouts"
+
+
 def site_costs(
-    solver: Solver, tasks: list[Task], layouts: Layouts, previous: Layouts | None
+    solver: LayoutSolver, tasks: list[Task], layouts: Layouts, previous: Layouts | None
 ) -> dict[str, dict[str, Any]]:
     """The referee's terms for every site under ``layouts`` (identity where a site is not named)."""
     from icd.solver.objective import evaluate

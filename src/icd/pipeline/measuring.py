@@ -23,7 +23,7 @@ def measure(
     experiment: Experiment, prepared: Prepared, process: int, device: str, tell: Tell
 ) -> dict[str, Any]:
     """Samples, checks, quality and what was executed, of one process."""
-    values = load_values(experiment, prepared)
+    values = load_values(prepared)
     protocol = experiment.measure
     samples: list[Sample] = []
     checks: dict[str, Any] = {}
@@ -78,11 +78,11 @@ def _seed(seed: int, process: int, allocation: int) -> int:
     return (seed * 1009 + process) * 1013 + allocation
 
 
-def load_values(experiment: Experiment, prepared: Prepared) -> dict[str, Workload]:
+def load_values(prepared: Prepared) -> dict[str, Workload]:
     """The dense workload and the transformed one, both in dense order, float32, on the CPU."""
     from safetensors.torch import load_file
 
-    dense = experiment.model.build()
+    dense = prepared.model.build()
     out = {"dense": dense}
     for name, path in prepared.files.items():
         module = copy.deepcopy(dense.module)

@@ -82,6 +82,7 @@ def build_metrics(
             "source": card.source,
             "sha256": card.sha256,
             "licence": card.licence,
+            "notice": facts["notice"],
         },
         "config": {
             "pipeline": experiment.pipeline.name,
@@ -102,6 +103,7 @@ def build_metrics(
         "iterations": facts["iterations"],
         "solver": {
             "seconds": facts["solver_seconds"],
+            "cache_hits": sum(v.get("cache") == "hit" for s in facts["solver"].values() for v in s.values()),
             **break_even(facts["solver_seconds"], out_arms),
             "time_limited": [
                 n for s in facts["solver"].values() for n, v in s.items() if v.get("time_limited")

@@ -7,11 +7,13 @@ finished run.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -24,7 +26,7 @@ from icd.measure.environment import environment
 from icd.pipeline.arms import Prepared
 from icd.pipeline.console import Console
 from icd.pipeline.experiment import Experiment
-from icd.pipeline.files import write_bytes, write_json, write_sums
+from icd.pipeline.files import sha256, write_bytes, write_json, write_sums
 from icd.pipeline.isolate import run_child
 from icd.pipeline.record import build_metrics, write_record
 from icd.report.csv import write_csv
@@ -44,8 +46,10 @@ class RunLog:
             out.write(json.dumps({"ts": ts, "stage": stage, "ok": ok, "meta": meta}) + "\n")
 
 
-def run(experiment: Experiment, run_dir: Path) -> int:
+def run(experiment: Experiment, run_dir: Path, choices: Mapping[str, str]) -> int:
     """Run ``experiment`` into ``run_dir`` (absent or empty) and return its exit code.
+
+    ``choices`` (group -> name) go into the lock, so that `icd rerun` can compose the same again.
 
     Raises `IcdError` when the run could not be finished; then ``run_dir`` holds ``run.log``,
     ``error.json`` and the configuration, and no result.
@@ -59,6 +63,7 @@ def run(experiment: Experiment, run_dir: Path) -> int:
     log = RunLog(staging / "run.log")
     try:
         with tempfile.TemporaryDirectory(prefix="icd-") as work:
+            write_lock(staging, experiment, choices)
             metrics = _execute(experiment, staging, Path(work), log, console)
     except IcdError as error:
         log.write("failed", ok=False, code=int(error.code), message=str(error))
@@ -88,15 +93,15 @@ def _execute(
 ) -> dict[str, Any]:
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     start = time.perf_counter()
-    write_lock(folder, experiment)
     env = environment()
     write_json(folder / "env.json", env)
     log.write("start", model=experiment.model.name, pipeline=experiment.pipeline.name)
 
     def listen(event: dict[str, Any]) -> None:
         console.hear(event)
-        if event["event"] == "stage":
-            log.write(event["what"], **{k: v for k, v in event.items() if k not in ("event", "what")})
+        if event["event"] in ("stage", "notice"):
+            what = event.get("what", "notice")
+            log.write(what, **{k: v for k, v in event.items() if k not in ("event", "what")})
 
     prepared: Prepared = run_child("prepare", {"experiment": experiment, "folder": work}, work, listen)
     count = 1 if experiment.model.simulated else experiment.measure.processes
@@ -137,13 +142,28 @@ def _execute(
     return metrics
 
 
-def write_lock(folder: Path, experiment: Experiment) -> None:
-    """The resolved configuration as YAML and JSON; paths inside it as base name and digest."""
+def write_lock(folder: Path, experiment: Experiment, choices: Mapping[str, str]) -> None:
+    """The resolved configuration as YAML and JSON; absolute paths in it as base name and digest."""
     import yaml
 
-    lock = dict(experiment.lock)
+    lock = {**without_paths(dict(experiment.lock)), "choices": dict(choices)}
     write_json(folder / "config.lock.json", lock)
     write_bytes(folder / "config.lock.yaml", yaml.safe_dump(lock, sort_keys=False).encode())
+
+
+def without_paths(value: Any) -> Any:
+    """``value`` with every absolute path replaced by ``name#sha256:digest`` (a folder: of its file names)."""
+    if isinstance(value, dict):
+        return {k: without_paths(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [without_paths(v) for v in value]
+    if not isinstance(value, str) or not os.path.isabs(value):
+        return value
+    path = Path(value)
+    if path.is_file():
+        return f"{path.name}#sha256:{sha256(path)}"
+    names = " ".join(sorted(p.name for p in path.iterdir())) if path.is_dir() else value
+    return f"{path.name}#sha256:{hashlib.sha256(names.encode()).hexdigest()}"
 
 
 def judged(experiment: Experiment, metrics: dict[str, Any], console: Console) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from icd.contracts import IntArray, inverse
-from icd.solver.base import Book
+from icd.solver.base import Book, Span
 from icd.solver.cells import Cells, make_cells
 from icd.solver.communities import find_communities
 from icd.solver.problem import Problem
@@ -20,9 +20,13 @@ if TYPE_CHECKING:
 CHUNK = 1 << 15
 NEAR = 16
 HOT, COLD = 0.3, 0.003
+SAMPLES = 512
+INSIDE = 0.2
 
 
-def arrange(book: Book, pi: IntArray, classes: NDArray[np.int32], proposals: int, seed: int) -> IntArray:
+def arrange(
+    book: Book, pi: IntArray, classes: NDArray[np.int32], proposals: int, seconds: float, seed: int
+) -> IntArray:
     """A layout of ``pi``'s T and lower J.
 
     ``classes``: (D,), channels of one class are needed by the same nets and may change places.
@@ -38,8 +42,21 @@ def arrange(book: Book, pi: IntArray, classes: NDArray[np.int32], proposals: int
         trial_j = problem.evaluate(trial)["J"]
         if trial_j < best_j:
             best, best_j = trial, trial_j
-    swapped = swap_channels_between_cells(book, cells, best, classes, proposals, seed)
-    return tidy(problem, cells, order_whole_blocks(problem, cells, swapped))
+    pool = movable(problem, classes)
+    if len(pool):
+        span = Span(book.clock, proposals, min(seconds, book.clock.left()))
+        best = swap_between_cells(book, cells, best, classes, pool, span, seed)
+    return tidy(problem, cells, order_whole_blocks(problem, cells, best))
+
+
+def movable(problem: Problem, classes: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Channels that can change cells at no cost in T and some effect on J."""
+    several = np.bincount(classes)[classes] > 1
+    finer = problem.line < problem.block or problem.line % problem.block != 0
+    linked = (problem.strength > 0) | (problem.previous is not None)
+    pool = np.flatnonzero(linked & (several | finer)).astype(np.int32)
+    alone = len(pool) < 2 or problem.size <= min(problem.block, problem.line) or problem.levels.nnz == 0
+    return pool[:0] if alone else pool
 
 
 def rearrange(pi: IntArray, classes: NDArray[np.int32], rank: IntArray) -> IntArray:
@@ -80,63 +97,45 @@ def community_orders(labels: NDArray[np.int64], along: IntArray, block: int) -> 
     return plain.astype(np.int32), plain[np.argsort(leftover, kind="stable")].astype(np.int32)
 
 
-def swap_channels_between_cells(
-    book: Book, cells: Cells, pi: IntArray, classes: NDArray[np.int32], proposals: int, seed: int
+def swap_between_cells(
+    book: Book,
+    cells: Cells,
+    pi: IntArray,
+    classes: NDArray[np.int32],
+    pool: NDArray[np.int32],
+    span: Span,
+    seed: int,
 ) -> IntArray:
     """Annealing over the swaps that keep T; the best layout met."""
     from icd.solver._cell_core import anneal_cells, sample_pulls, strongest_neighbours, weight_to_cells
     from icd.solver._random_core import seeded
 
-    problem = book.problem
-    W, weights = problem.levels, problem.objective
-    linked = (problem.strength > 0) | (problem.previous is not None)
-    several = np.bincount(classes)[classes] > 1
-    split = len(cells.block) > len(np.unique(cells.block))
-    pool = np.flatnonzero(linked & (several | split)).astype(np.int32)
-    if len(pool) < 2 or len(cells.block) < 2 or W.nnz == 0:
-        return pi
-    inside = (0.2 if several[pool].any() else 1.0) if split else 0.0
+    problem, weights = book.problem, book.problem.objective
+    graph = (problem.levels.indptr, problem.levels.indices, problem.levels.data)
     order, state = pi.copy(), seeded(seed + 1)
     pos = inverse(order)
-    S = weight_to_cells(W.indptr, W.indices, W.data, pos, cells.of, len(cells.block))
+    S = weight_to_cells(*graph, pos, cells.of, len(cells.block))
     load = np.bincount(pos // problem.block, weights=problem.strength)
-    typical = sample_pulls(S, cells.cost, cells.of, pos, pool, 512, state)
-    hot, cold = typical * HOT, typical * COLD
-    cooling = (cold / hot) ** (1.0 / proposals) if hot > 0 else 1.0
-    before = inverse(problem.initial).astype(np.int64)
-    near = strongest_neighbours(W.indptr, W.indices, W.data, NEAR)
+    hot = sample_pulls(S, cells.cost, cells.of, pos, pool, SAMPLES, state) * HOT
+    several = bool((np.bincount(classes)[classes[pool]] > 1).any())
+    split = len(cells.block) > len(np.unique(cells.block))
+    inside = (INSIDE if several else 1.0) if split else 0.0
     null_price = weights.mu * weights.resolution / problem.strength.sum() ** 2 * cells.scale
     move_price = weights.gamma_s / problem.size * cells.scale if problem.previous is not None else 0.0
-    best, best_change, change, done = pi, 0.0, 0.0, 0
-    while done < proposals and not book.clock.expired():
-        count = min(CHUNK, proposals - done)
+    fixed = (
+        *(cells.of, cells.start, cells.block),
+        *(order, pos, pool, classes),
+        strongest_neighbours(*graph, NEAR),
+        inverse(problem.initial).astype(np.int64),
+        *(problem.block, null_price, move_price, inside),
+    )
+    cooling = (COLD / HOT) ** (1.0 / span.proposals)
+    best, best_change, change = pi, 0.0, 0.0
+    for count, progress in span.chunks(CHUNK):
+        heat = hot * (COLD / HOT) ** progress
         change += anneal_cells(
-            S,
-            cells.cost,
-            W.indptr,
-            W.indices,
-            W.data,
-            problem.strength,
-            load,
-            cells.of,
-            cells.start,
-            cells.block,
-            order,
-            pos,
-            pool,
-            classes,
-            near,
-            before,
-            problem.block,
-            null_price,
-            move_price,
-            inside,
-            hot * cooling**done,
-            cooling,
-            count,
-            state,
+            S, cells.cost, *graph, problem.strength, load, *fixed, heat, cooling, count, state
         )
-        done += count
         book.proposals += count
         if change < best_change:
             best, best_change = order.copy(), change

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 OnTimeout = Literal["keep", "fail"]
+HEAD_START = 0.25
 
 
 class Clock:
@@ -26,19 +27,52 @@ class Clock:
 
     def __init__(self, budget_s: float) -> None:
         self.start = perf_counter()
-        self.deadline = self.start + budget_s
+        self.budget_s = budget_s
         self.limited = False
 
     def expired(self) -> bool:
         """Whether the budget is used up; the answer yes is remembered in ``limited``."""
-        if perf_counter() >= self.deadline:
+        if self.seconds() >= self.budget_s:
             self.limited = True
             return True
         return False
 
+    def left(self) -> float:
+        """Seconds of the budget that are left."""
+        return max(0.0, self.budget_s - self.seconds())
+
     def seconds(self) -> float:
         """Seconds since the start."""
         return perf_counter() - self.start
+
+
+class Span:
+    """A stretch of a search: so many proposals, in at most so many seconds of its clock."""
+
+    def __init__(self, clock: Clock, proposals: int, seconds: float) -> None:
+        self.clock, self.proposals, self.seconds = clock, max(1, proposals), max(seconds, 1e-9)
+        self.start = clock.seconds()
+
+    def chunks(self, size: int) -> Iterator[tuple[int, float]]:
+        """Proposals of each chunk, and how far the stretch is (0 to 1) when it begins.
+
+        Proposals decide how far it is. Where they are so slow that the seconds would end first, the
+        seconds decide (hot chunks are the slow ones, hence the head start), so that a chain always
+        cools down, and the clock notes that it was limited.
+        """
+        done = 0
+        while done < self.proposals:
+            elapsed = (self.clock.seconds() - self.start) / self.seconds
+            progress = done / self.proposals
+            by_time = (elapsed - HEAD_START) / (1.0 - HEAD_START)
+            if by_time > progress:
+                self.clock.limited = True
+                progress = by_time
+            if progress >= 1.0:
+                return
+            count = min(size, self.proposals - done)
+            yield count, progress
+            done += count
 
 
 @dataclass

@@ -7,54 +7,50 @@ from typing import Any
 import numpy as np
 
 from icd.contracts import IntArray, inverse
-from icd.solver.base import Book
+from icd.solver.base import Book, Span
 from icd.solver.reduce import Reduced
 
 CHUNK = 1 << 16
-NEAR = 48
+NEAR = 96
 PAIR_WORDS = 1 << 29
 # Start and end temperature in units of the mean net: structure in co-activation wants the hot one,
 # structure in scale the middle one, masks without structure the cold one.
-SCHEDULES = ((8.0, 1.0), (2.0, 0.5), (0.5, 0.2))
-PILOT_SHARE = 0.1
+SCHEDULES = ((7.0, 2.0), (2.0, 0.5), (0.5, 0.2))
+PILOT_SHARE, PILOT_TIME = 0.1, 0.2
+LEAST_PILOT, MOST_PILOT = 20_000, 2_000_000
 
 
-def pack_tiles(book: Book, reduced: Reduced, proposals: int, seed: int) -> IntArray:
+def pack_tiles(book: Book, reduced: Reduced, proposals: int, seconds: float, seed: int) -> IntArray:
     """The layout with the fewest tiles found; enters ``growth`` and ``annealed`` into the book."""
     from icd.solver._start_core import grow_blocks
 
-    problem = book.problem
-    if len(reduced.weights) == 0:
+    if len(reduced.weights) == 0 or at_lower_bound(book):
         return book.layouts[book.best]
-    if not book.clock.expired():
-        by_channel = reduced.matrix.T.tocsr()
-        matrix = reduced.matrix
-        book.enter(
-            "growth",
-            grow_blocks(
-                matrix.indptr,
-                matrix.indices,
-                by_channel.indptr,
-                by_channel.indices,
-                reduced.weights,
-                problem.block,
-            ),
-        )
-    start = book.layouts[book.best]
-    if book.scores[book.best]["T"] <= lower_bound(book, reduced) * (1 + 1e-12):
-        return start
-    annealed = Annealing(book, reduced, seed).run(start, proposals)
-    book.enter("annealed", annealed)
+    matrix = reduced.matrix
+    by_channel = matrix.T.tocsr()
+    grown = grow_blocks(
+        matrix.indptr,
+        matrix.indices,
+        by_channel.indptr,
+        by_channel.indices,
+        reduced.weights,
+        book.problem.block,
+    )
+    book.enter("growth", grown)
+    if not at_lower_bound(book) and not book.clock.expired():
+        annealing = Annealing(book, reduced, seed)
+        book.enter("annealed", annealing.run(book.layouts[book.best], proposals, seconds))
     return book.layouts[book.best]
 
 
-def lower_bound(book: Book, reduced: Reduced) -> float:
-    """T cannot fall below each net in as few blocks as its channels fill."""
+def at_lower_bound(book: Book) -> bool:
+    """Whether the best layout has every net in as few blocks as its channels fill."""
     nets = book.problem.nets
     if nets is None:
-        return 0.0
+        return True
     blocks = -(-np.diff(nets.matrix.indptr) // book.problem.block)
-    return float(nets.weights @ blocks)
+    bound = float(nets.weights @ blocks)
+    return bool(book.scores[book.best]["T"] <= bound * (1 + 1e-12))
 
 
 class Annealing:
@@ -73,23 +69,23 @@ class Annealing:
         chosen = np.sort(np.random.default_rng(seed).choice(words, sample, replace=False))
         self.near = jaccard_neighbours(np.ascontiguousarray(self.bits[:, chosen]), min(NEAR, size - 1))
 
-    def run(self, start: IntArray, proposals: int) -> IntArray:
+    def run(self, start: IntArray, proposals: int, seconds: float) -> IntArray:
         """A short chain on every schedule, then the rest of the proposals on the one that went best."""
-        pilot = max(CHUNK // 4, int(proposals * PILOT_SHARE))
-        best, saved, schedule = start, 0.0, SCHEDULES[0]
+        pilot = min(MOST_PILOT, int(proposals * PILOT_SHARE))
+        if pilot < LEAST_PILOT:
+            return self.chain(start, proposals, seconds, SCHEDULES[-1])[0]
+        deadline = self.book.clock.seconds() + seconds
+        best, saved, schedule = start, 0.0, SCHEDULES[-1]
         for option in SCHEDULES:
-            if pilot * len(SCHEDULES) > proposals:
-                break
-            layout, gain = self.chain(start, pilot, option)
-            proposals -= pilot
+            layout, gain = self.chain(start, pilot, seconds * PILOT_TIME, option)
             if gain > saved:
                 best, saved, schedule = layout, gain, option
-        if saved == 0.0:
-            schedule = SCHEDULES[-1]
-        layout, gain = self.chain(best, proposals, schedule)
-        return layout if gain > 0.0 else best
+        rest = proposals - pilot * len(SCHEDULES)
+        return self.chain(best, rest, deadline - self.book.clock.seconds(), schedule)[0]
 
-    def chain(self, start: IntArray, proposals: int, schedule: tuple[float, float]) -> tuple[IntArray, float]:
+    def chain(
+        self, start: IntArray, proposals: int, seconds: float, schedule: tuple[float, float]
+    ) -> tuple[IntArray, float]:
         """The best layout met on the way from hot to cold, and the tiles it saves on ``start``."""
         from icd.solver._bitset_core import anneal, block_state
 
@@ -99,9 +95,8 @@ class Annealing:
         state: tuple[Any, ...] = block_state(self.bits, order, block)
         hot, cold = schedule
         cooling = (cold / hot) ** (1.0 / max(1, proposals))
-        best, best_saved, saved, done = start, 0.0, 0.0, 0
-        while done < proposals and not self.book.clock.expired():
-            count = min(CHUNK, proposals - done)
+        best, best_saved, saved = start, 0.0, 0.0
+        for count, progress in Span(self.book.clock, proposals, seconds).chunks(CHUNK):
             saved += anneal(
                 self.bits,
                 *state,
@@ -111,12 +106,11 @@ class Annealing:
                 pos,
                 block,
                 self.near,
-                hot * cooling**done,
+                hot * (cold / hot) ** progress,
                 cooling,
                 count,
                 self.state,
             )
-            done += count
             self.book.proposals += count
             if saved > best_saved + 1e-9:
                 best, best_saved = order.copy(), saved

@@ -50,16 +50,16 @@ def reduce_nets(nets: Nets) -> Reduced:
     matrix = nets.matrix
     pins = np.diff(matrix.indptr)
     kept = np.flatnonzero((pins > 0) & (pins < matrix.shape[1]) & (nets.weights > 0))
-    matrix, weights = matrix[kept], nets.weights[kept]
+    matrix = matrix[kept]
+    weights: NDArray[np.float64] = nets.weights[kept]
     if len(kept):
         _, first, which = np.unique(row_hashes(matrix), axis=0, return_index=True, return_inverse=True)
-        summed = np.bincount(which.ravel(), weights=weights, minlength=len(first))
         arrival = np.argsort(first, kind="stable")
-        matrix, weights = matrix[first[arrival]], summed[arrival]
+        matrix = matrix[first[arrival]]
+        weights = np.bincount(which.ravel(), weights=weights).astype(np.float64)[arrival]
     unit = float(weights.mean()) if len(weights) else 1.0
-    weights = np.asarray(weights / unit, np.float64)
-    slot, value = _slots(weights)
-    return Reduced(matrix, weights, unit, slot, value)
+    slot, value = _slots(weights / unit)
+    return Reduced(matrix, weights / unit, unit, slot, value)
 
 
 def row_hashes(matrix: csr_matrix) -> NDArray[np.uint64]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from icd.solver.arrange import arrange
+from icd.solver.arrange import arrange, movable
 from icd.solver.base import Book, LayoutSolver
 from icd.solver.pack_tiles import pack_tiles
 from icd.solver.reduce import channel_classes, reduce_nets
@@ -38,13 +38,14 @@ class Tile(LayoutSolver):
         proposals = self.max_proposals or int(
             np.clip(PROPOSALS_PER_CHANNEL * problem.size, LEAST_PROPOSALS, MOST_PROPOSALS)
         )
-        classes, fixed = np.zeros(problem.size, np.int32), 0
-        packed = book.layouts[book.best]
+        classes = np.zeros(problem.size, np.int32)
         if problem.nets is not None:
             reduced = reduce_nets(problem.nets)
             classes = channel_classes(reduced)
-            fixed = int(proposals * TILE_SHARE) if len(reduced.weights) > 1 else 0
-            packed = pack_tiles(book, reduced, fixed, self.seed)
+            share = TILE_SHARE if len(movable(problem, classes)) else 1.0
+            pack_tiles(book, reduced, int(proposals * share), book.clock.left() * TILE_SHARE, self.seed)
         if not book.clock.expired():
-            book.enter("tile", arrange(book, packed, classes, proposals - fixed, self.seed))
+            rest = proposals - book.proposals
+            packed = book.layouts[book.best]
+            book.enter("tile", arrange(book, packed, classes, rest, book.clock.left(), self.seed))
         return book.best

@@ -1,0 +1,125 @@
+"""BERT (Devlin et al. 2019, arXiv 1810.04805): bert-base-uncased, trained where weights can be had.
+
+Where none can be had within seconds, ``weights=auto`` builds the exact shape with random weights, says
+so, tags ``random-weights`` and leaves quality null: latency, L2 and energy depend on shapes, quality on
+what was learnt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from icd.contracts import ModelCard, Workload
+from icd.model.encoder import bert_sites, check_positions, extend_positions, last_hidden_state
+from icd.model.weights import check_weights, find
+
+if TYPE_CHECKING:
+    import torch
+
+    from icd.contracts import Inputs
+
+POSITIONS = 512
+
+
+@dataclass(frozen=True)
+class Bert:
+    """bert-base-uncased as an encoder without pooler."""
+
+    simulated: ClassVar[bool] = False
+
+    name: str
+    repo: str
+    weights: str
+    hub_timeout_s: float
+    default_batch_size: int
+    default_seq_len: int
+    calibration_tokens: int
+    probe_sentences: int
+    batch_size: int | None
+    seq_len: int | None
+    extend_positions: bool
+    seed: int
+
+    def __post_init__(self) -> None:
+        check_weights(self.weights)
+        check_positions(self.seq_len or self.default_seq_len, POSITIONS, self.extend_positions, self.name)
+
+    def check(self) -> None:
+        """Nothing beyond the base packages is needed."""
+
+    def resolve(self) -> Bert:
+        """The same model with ``weights`` settled, so that every process of a run builds the same one."""
+        folder = find(self.repo, self.weights, self.hub_timeout_s)
+        return replace(self, weights="random" if folder is None else str(folder))
+
+    def build(self) -> Workload:
+        """Weights, sites, timed inputs and, for trained weights, calibration text and probes."""
+        import torch
+        from transformers import BertConfig, BertModel
+
+        folder = find(self.repo, self.weights, self.hub_timeout_s)
+        batch, seq_len = self.batch_size or self.default_batch_size, self.seq_len or self.default_seq_len
+        if folder is None:
+            torch.manual_seed(self.seed)
+            module = BertModel(BertConfig(), add_pooling_layer=False)
+            inputs, calibration, probes = self._random_tokens(batch, seq_len)
+        else:
+            module = BertModel.from_pretrained(
+                folder, attn_implementation="sdpa", add_pooling_layer=False, use_safetensors=True
+            )
+            inputs, calibration, probes = self._text(folder, batch, seq_len)
+        module.eval().requires_grad_(False)
+        extended = extend_positions(module, seq_len)
+        return Workload(
+            module=module,
+            forward=last_hidden_state,
+            inputs=inputs,
+            sites=bert_sites(module.config),
+            card=ModelCard(
+                name=self.name,
+                family="bert",
+                params=sum(p.numel() for p in module.parameters()),
+                weights="random" if folder is None else "pretrained",
+                source=f"seed {self.seed}" if folder is None else self.repo,
+                sha256=None
+                if folder is None
+                else hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
+                licence=None if folder is None else "Apache-2.0",
+                tags=("extended-positions",) if extended else (),
+            ),
+            calibration=calibration,
+            probes=() if extended else probes,
+            tokens=batch * seq_len,
+        )
+
+    def _random_tokens(
+        self, batch: int, seq_len: int
+    ) -> tuple[Inputs, tuple[Inputs, ...], tuple[Inputs, ...]]:
+        """Timed inputs and calibration of random token ids; no probes."""
+        import torch
+
+        generator = torch.Generator().manual_seed(self.seed)
+
+        def draw(*shape: int) -> dict[str, torch.Tensor]:
+            return {"input_ids": torch.randint(1000, 30522, shape, generator=generator)}
+
+        return draw(batch, seq_len), tuple(draw(8, 128) for _ in range(self._chunks())), ()
+
+    def _text(
+        self, folder: Any, batch: int, seq_len: int
+    ) -> tuple[Inputs, tuple[Inputs, ...], tuple[Inputs, ...]]:
+        from transformers import AutoTokenizer
+
+        from icd.model.text import packed, probe_batches
+
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        calibration = tuple(
+            {"input_ids": packed(tokenizer, 8, 128, start=4096 + k * 1024)} for k in range(self._chunks())
+        )
+        inputs = {"input_ids": packed(tokenizer, batch, seq_len, start=self.seed)}
+        return inputs, calibration, probe_batches(tokenizer, self.probe_sentences)
+
+    def _chunks(self) -> int:
+        return max(1, -(-self.calibration_tokens // (8 * 128)))

@@ -1,0 +1,168 @@
+"""A user's torch module and inputs, without touching the package.
+
+``loader`` names a function ``f(batch_size, seq_len, seed)`` that returns a mapping: ``module`` and
+``inputs`` (name -> tensor, passed as ``module(**inputs)``), and if wanted ``calibration`` and ``probes``
+(lists of such inputs) and ``weights`` (``pretrained`` or ``random``). ``sites`` is a YAML list in the
+terms of `icd.contracts.Site`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from icd.contracts import ModelCard, Site, TensorAxis, Workload
+from icd.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+    from icd.contracts import Inputs
+
+SITE_KEYS = {"name", "size", "axes", "group", "activation", "counts"}
+AXIS_KEYS = {"parameter", "dim", "offset", "repeat"}
+
+
+@dataclass(frozen=True)
+class Custom:
+    """``module(**inputs)`` of ``loader``, with the sites of the file ``sites``."""
+
+    simulated: ClassVar[bool] = False
+
+    name: str
+    loader: str
+    sites: str
+    batch_size: int | None
+    seq_len: int | None
+    seed: int
+
+    def __post_init__(self) -> None:
+        module, colon, function = self.loader.partition(":")
+        if not colon or not module or not function.isidentifier():
+            raise ConfigError(f"model.loader={self.loader!r}: expected package.module:function")
+        if not Path(self.sites).is_file():
+            raise ConfigError(f"model.sites={Path(self.sites).name!r}: no such file")
+
+    def check(self) -> None:
+        """ConfigError where the sites file cannot be read."""
+        read_sites(Path(self.sites))
+
+    def resolve(self) -> Custom:
+        """Nothing is left open."""
+        return self
+
+    def build(self) -> Workload:
+        """The user's module in eval mode, float32, on the CPU."""
+        given = self._load()
+        module, inputs = given["module"].float().eval().requires_grad_(False), dict(given["inputs"])
+        sites = read_sites(Path(self.sites))
+        check_sites(module, sites)
+        digest = hashlib.sha256(Path(self.sites).read_bytes())
+        for key, tensor in module.state_dict().items():
+            digest.update(key.encode() + tensor.detach().contiguous().cpu().numpy().tobytes())
+        shape = next(iter(inputs.values())).shape
+        return Workload(
+            module=module,
+            forward=forward,
+            inputs=inputs,
+            sites=sites,
+            card=ModelCard(
+                name=self.name,
+                family=type(module).__name__,
+                params=sum(p.numel() for p in module.parameters()),
+                weights=str(given.get("weights", "pretrained")),
+                source=self.loader,
+                sha256=digest.hexdigest(),
+            ),
+            calibration=tuple(given.get("calibration", ())),
+            probes=tuple(given.get("probes", ())),
+            tokens=int(shape[0] * shape[1]) if len(shape) > 1 else int(shape[0]),
+        )
+
+    def _load(self) -> Mapping[str, Any]:
+        name, _, function = self.loader.partition(":")
+        sys.path.insert(0, str(Path.cwd()))
+        try:
+            make = getattr(importlib.import_module(name), function)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"model.loader={self.loader!r}: {error}") from error
+        finally:
+            sys.path.pop(0)
+        given = make(batch_size=self.batch_size, seq_len=self.seq_len, seed=self.seed)
+        if not isinstance(given, Mapping) or not {"module", "inputs"} <= set(given):
+            raise ConfigError(
+                f"model.loader={self.loader!r}: expected a mapping with module and inputs, "
+                f"got {type(given).__name__}"
+            )
+        return given
+
+
+def forward(module: torch.nn.Module, inputs: Inputs) -> torch.Tensor:
+    """The tensor that the module returns; ``last_hidden_state`` or ``logits`` of a structured output."""
+    import torch
+
+    out = module(**inputs)
+    if isinstance(out, torch.Tensor):
+        return out
+    for name in ("last_hidden_state", "logits"):
+        value = getattr(out, name, None)
+        if isinstance(value, torch.Tensor):
+            return value
+    raise ConfigError(f"model=custom: the module returned {type(out).__name__}; expected a tensor")
+
+
+def read_sites(path: Path) -> tuple[Site, ...]:
+    """Sites of a YAML file; ConfigError names the entry that does not fit."""
+    import yaml
+
+    try:
+        entries = yaml.safe_load(path.read_text("utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path.name}: not YAML ({str(error).splitlines()[0]})") from error
+    if not isinstance(entries, list) or not entries:
+        raise ConfigError(f"{path.name}: expected a list of sites")
+    return tuple(_site(path.name, number, entry) for number, entry in enumerate(entries, 1))
+
+
+def _site(file: str, number: int, entry: Any) -> Site:
+    where = f"{file}, site {number}"
+    if not isinstance(entry, dict) or not {"name", "size", "axes", "activation"} <= set(entry) <= SITE_KEYS:
+        raise ConfigError(f"{where}: expected name, size, axes and activation (also group, counts)")
+    axes = []
+    for axis in entry["axes"]:
+        if not isinstance(axis, dict) or not {"parameter", "dim"} <= set(axis) <= AXIS_KEYS:
+            raise ConfigError(f"{where}: an axis has parameter and dim (also offset, repeat), got {axis!r}")
+        axes.append(TensorAxis(**axis))
+    counts = tuple((str(path), int(factor)) for path, factor in entry.get("counts", {}).items())
+    return Site(
+        str(entry["name"]),
+        int(entry["size"]),
+        tuple(axes),
+        str(entry.get("group", "neurons")),
+        str(entry["activation"]),
+        counts,
+    )
+
+
+def check_sites(module: torch.nn.Module, sites: tuple[Site, ...]) -> None:
+    """ConfigError where a site names a parameter or module that is not there, or one that is too short."""
+    parameters = dict(module.named_parameters())
+    modules = dict(module.named_modules())
+    for site in sites:
+        if site.activation not in modules:
+            raise ConfigError(f"site {site.name}: the module has no submodule {site.activation!r}")
+        for axis in site.axes:
+            if axis.parameter not in parameters:
+                raise ConfigError(f"site {site.name}: the module has no parameter {axis.parameter!r}")
+            shape = parameters[axis.parameter].shape
+            need = axis.offset + site.size * axis.repeat
+            if axis.dim >= len(shape) or shape[axis.dim] < need:
+                raise ConfigError(
+                    f"site {site.name}: {axis.parameter} has shape {tuple(shape)}; "
+                    f"dimension {axis.dim} needs {need}"
+                )

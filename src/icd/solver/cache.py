@@ -1,0 +1,123 @@
+"""Layouts kept on disk under a hash of everything that decides them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import icd
+from icd.contracts import BoolArray, IntArray, Layout, Nets, check_permutation
+from icd.solver.base import LayoutSolver
+from icd.solver.problem import Problem, pose
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+log = logging.getLogger(__name__)
+UNDECISIVE = ("time_budget_s", "on_timeout")
+
+
+@dataclass(frozen=True)
+class CachedSolver:
+    """A solver that remembers its answers in a folder.
+
+    The key covers W, nets, block, line, previous layout, the solver with its configuration, and the
+    code of this package; not the time budget, since a layout that the budget cut short is never stored.
+    ``stats["cache"]`` says ``hit`` or ``miss``; the other statistics of a hit are those of the solve.
+    """
+
+    solver: LayoutSolver
+    directory: Path
+
+    def solve(
+        self,
+        W: csr_matrix,
+        nets: csr_matrix | BoolArray | Nets | None,
+        *,
+        block: int,
+        line: int,
+        previous: IntArray | None = None,
+    ) -> Layout:
+        """As ``solver.solve``, or what it answered before. A damaged entry is warned of and replaced."""
+        problem = pose(W, nets, block=block, line=line, previous=previous, objective=self.solver.objective)
+        path = Path(self.directory) / f"{layout_key(self.solver, problem)}.json"
+        kept = _read(path, problem.size)
+        if kept is not None:
+            return Layout(kept.pi, {**kept.stats, "cache": "hit"})
+        layout = self.solver.solve(W, nets, block=block, line=line, previous=previous)
+        if not layout.stats["time_limited"]:
+            _write(path, layout)
+        return Layout(layout.pi, {**layout.stats, "cache": "miss"})
+
+
+def layout_key(solver: LayoutSolver, problem: Problem) -> str:
+    """SHA-256 of all that decides a layout, in hexadecimal."""
+    digest = hashlib.sha256()
+    fields = {name: value for name, value in asdict(solver).items() if name not in UNDECISIVE}
+    shape = [problem.size, problem.block, problem.line]
+    head = [code_version(), type(solver).__name__, fields, shape]
+    digest.update(json.dumps(head, sort_keys=True).encode())
+    W, nets, previous = problem.W, problem.nets, problem.previous
+    arrays = [W.indptr, W.indices, W.data]
+    if nets is not None:
+        arrays += [nets.matrix.indptr, nets.matrix.indices, nets.weights]
+    if previous is not None:
+        arrays += [previous]
+    for array in arrays:
+        plain = np.ascontiguousarray(array, np.int64 if array.dtype.kind in "iu" else np.float64)
+        digest.update(f"{plain.dtype}{plain.shape}".encode())
+        digest.update(plain.tobytes())
+    return digest.hexdigest()
+
+
+@cache
+def code_version() -> str:
+    """Version of icd and a hash of this package's sources."""
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.name.encode() + source.read_bytes())
+    return f"{icd.__version__}-{digest.hexdigest()[:16]}"
+
+
+def _read(path: Path, size: int) -> Layout | None:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        log.warning("cached layout %s could not be read (%s); solving again", path.name, error)
+        return None
+    try:
+        entry = json.loads(text)
+        if _digest(entry["pi"], entry["stats"]) != entry["sha256"]:
+            raise ValueError("its checksum does not match")
+        return Layout(check_permutation(entry["pi"], size, "cached layout"), entry["stats"])
+    except (ValueError, KeyError, TypeError) as error:
+        log.warning("cached layout %s is damaged (%s); solving again", path.name, error)
+        return None
+
+
+def _write(path: Path, layout: Layout) -> None:
+    """Write beside the target and rename, so that a reader sees a whole entry or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pi, stats = layout.pi.tolist(), dict(layout.stats)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump({"sha256": _digest(pi, stats), "stats": stats, "pi": pi}, file)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _digest(pi: list[int], stats: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps([pi, stats], sort_keys=True).encode()).hexdigest()
