@@ -63,6 +63,7 @@ def context(run: Run) -> dict[str, Any]:
     return {
         "title": f"{model(metrics)}: {compression(metrics)}, pipeline {pipeline}",
         "identity": [*facts.identity(metrics), ("device", facts.device(run))],
+        "simulated": "simulated" in (metrics.get("tags") or ()),
         "badges": badges(metrics),
         "verdict": said,
         "sentences": [tie(s) for s in said.sentences],
@@ -85,7 +86,7 @@ def context(run: Run) -> dict[str, Any]:
         "env": facts.flatten(run.env),
         "lock": facts.flatten(run.lock),
         "caveats": [tie(c) for c in caveats(metrics, run.env)],
-        "overrides": facts.overrides(metrics),
+        "overrides": facts.overrides(run),
         "folder": run.folder.name.removeprefix(".").partition(".unfinished-")[0],
         "schema": facts.plain(metrics.get("schema")),
     }

@@ -70,10 +70,16 @@ def draw(metrics: Mapping[str, Any], samples: Sequence[Sample], block: str, pale
         return None
     title, metric, unit, better = BLOCKS[block]
     arms = list(metrics.get("arms") or {})
+
+    def real(name: str) -> bool:
+        return compared[name][block].get("source") != "simulated"
+
     with style(palette):
         drawn = figure(8.8, 1.15 + 0.42 * len(names))
         axes = drawn.subplots()
-        floor = max((dig(compared, n, block, "floor_pct") or 0.0 for n in names if n != "aa"), default=0.0)
+        floor = max(
+            (dig(compared, n, block, "floor_pct") or 0.0 for n in names if n != "aa" and real(n)), default=0.0
+        )
         if floor:
             axes.axvspan(-floor, floor, color=palette.band, lw=0, zorder=0)
         if block == "latency":
