@@ -8,7 +8,7 @@ import pytest
 from icd.contracts import Sample
 from icd.report.figures.correlation import panel, spearman
 from icd.report.figures.layouts import aggregate, choose, tiles
-from icd.report.figures.ratios import arms_of, order, unit_changes
+from icd.report.figures.ratios import arms_of, block_medians, order, unit_changes
 from icd.report.figures.timeline import thin
 from icd.report.folder import load
 from icd.report.numbers import interval, number, signed
@@ -26,7 +26,9 @@ def test_units_are_process_means_of_log_ratios():
         sample("a", 1, 0, 0, 4.0), sample("b", 1, 0, 0, 2.0),
         sample("a", 2, 0, 0, 4.0),
     ]  # fmt: skip
-    assert unit_changes(rows, "latency_ms", "a", "b") == pytest.approx([100 * (0.5**0.5 - 1), 100.0])
+    assert unit_changes(block_medians(rows, "latency_ms"), "a", "b") == pytest.approx(
+        [100 * (0.5**0.5 - 1), 100.0]
+    )
 
 
 def test_aa_comes_last_and_the_headline_first():

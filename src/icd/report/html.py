@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from icd.report import facts, tables
+from icd.report import facts, site_tables, tables
 from icd.report.caveats import badges, caveats
 from icd.report.figures import correlation, layouts, ratios, timeline
 from icd.report.figures.canvas import GLYPHS, PAGE, PAPER, arm_colour, arm_marker, png, svg
@@ -77,10 +77,10 @@ def context(run: Run) -> dict[str, Any]:
         "timeline": timeline_plot(run),
         "correlations": correlation_rows(metrics, names),
         "layouts": layout_pictures(run),
-        "iterations": tables.iterations(metrics),
+        "iterations": site_tables.iterations(metrics),
         "solver": metrics.get("solver") or {},
-        "sites": tables.sites(metrics),
-        "executed": tables.executed(metrics),
+        "sites": site_tables.sites(metrics),
+        "executed": site_tables.executed(metrics),
         "checks": facts.checks(metrics),
         "protocol": facts.protocol(run),
         "env": facts.flatten(run.env),

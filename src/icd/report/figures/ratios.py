@@ -14,6 +14,7 @@ from icd.report.folder import dig
 from icd.report.numbers import interval, is_number, signed
 from icd.report.words import equivalence_pct
 
+Block = tuple[str, int, int, int]  # arm, process, allocation, round
 # block of a comparison -> (title, raw metric of the units, unit, better side); L2 is a difference of points
 BLOCKS = {
     "latency": ("latency", "latency_ms", "%", "left"),
@@ -42,20 +43,25 @@ def arms_of(comparison: str) -> tuple[str, str]:
     return (arm, base) if base else ("aa", "linear")
 
 
-def unit_changes(samples: Sequence[Sample], metric: str, arm: str, base: str) -> list[float]:
+def block_medians(samples: Sequence[Sample], metric: str) -> dict[Block, float]:
+    """The median of every (arm, process, allocation, round) of a positive metric."""
+    blocks: dict[Block, list[float]] = defaultdict(list)
+    for s in samples:
+        if s.metric == metric and s.value > 0:
+            blocks[s.arm, s.process, s.allocation, s.round].append(s.value)
+    return {key: float(np.median(values)) for key, values in blocks.items()}
+
+
+def unit_changes(medians: Mapping[Block, float], arm: str, base: str) -> list[float]:
     """The statistical units as changes in percent, one a process.
 
     Log ratios of block medians, averaged over the rounds of an allocation, then over allocations.
     """
-    blocks: dict[tuple[str, int, int, int], list[float]] = defaultdict(list)
-    for s in samples:
-        if s.metric == metric and s.arm in (arm, base) and s.value > 0:
-            blocks[s.arm, s.process, s.allocation, s.round].append(s.value)
     allocations: dict[tuple[int, int], list[float]] = defaultdict(list)
-    for (name, process, allocation, turn), values in blocks.items():
-        other = blocks.get((base, process, allocation, turn))
-        if name == arm and other:
-            allocations[process, allocation].append(float(np.log(np.median(values) / np.median(other))))
+    for (name, process, allocation, turn), value in medians.items():
+        other = medians.get((base, process, allocation, turn))
+        if name == arm and other is not None:
+            allocations[process, allocation].append(float(np.log(value / other)))
     processes: dict[int, list[float]] = defaultdict(list)
     for (process, _), logs in allocations.items():
         processes[process].append(float(np.mean(logs)))
@@ -69,6 +75,7 @@ def draw(metrics: Mapping[str, Any], samples: Sequence[Sample], block: str, pale
     if not names:
         return None
     title, metric, unit, better = BLOCKS[block]
+    medians = block_medians(samples, metric) if metric else {}
     arms = list(metrics.get("arms") or {})
 
     def real(name: str) -> bool:
@@ -91,7 +98,7 @@ def draw(metrics: Mapping[str, Any], samples: Sequence[Sample], block: str, pale
         for row, name in enumerate(names):
             found = compared[name][block]
             colour = arm_colour(arms_of(name)[0], arms)
-            units = unit_changes(samples, metric, *arms_of(name)) if metric else []
+            units = unit_changes(medians, *arms_of(name))
             _row(axes, row, found, unit, colour, units, palette)
         axes.set_yticks(range(len(names)), [label(n) for n in names])
         axes.set_ylim(len(names) - 0.45, -0.6)
