@@ -163,3 +163,9 @@ def test_series_keeps_iterations_in_order():
     result = series(rows, "latency_ms", "a")
     assert not isinstance(result, Missing)
     assert list(result.blocks.values()) == [[0.0, 1.0, 2.0]]
+
+
+def test_dram_traffic_of_zero_has_no_ratio_and_says_so_while_a_latency_of_zero_is_an_error():
+    rows = [sample(arm, 0.0)._replace(metric="dram_bytes_per_token", unit="B") for arm in "ab"]
+    found = paired(rows, "dram_bytes_per_token", "a", "b")
+    assert isinstance(found, Missing) and "is 0" in found.reason

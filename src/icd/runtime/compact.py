@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from icd.contracts import PrecisionSpec, Site, Step, Workload
-from icd.runtime.step import ModuleStep, floating_dtype, place
+from icd.runtime.accelerate import Switch
+from icd.runtime.step import make_step
 from icd.runtime.tiles import check_tile, kept_channels
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class Compact:
 
     tile_rows: int
     tile_cols: int
+    compile: Switch = "auto"
+    cuda_graph: Switch = "auto"
 
     def __post_init__(self) -> None:
         check_tile(self.tile_rows, self.tile_cols)
@@ -39,13 +42,14 @@ class Compact:
             widths[site.name] = [len(keep), site.size]
             if len(keep) < site.size:
                 slice_site(module, site, keep)
-        module, record = precision.cast(module, device)
-        return ModuleStep(
+        return make_step(
             module,
-            workload.forward,
-            place(workload.inputs, device, floating_dtype(module)),
+            workload,
+            precision,
             device,
-            {"engine": "compact", "sites": widths, **record},
+            compile=self.compile,
+            cuda_graph=self.cuda_graph,
+            executed={"engine": "compact", "sites": widths},
         )
 
 

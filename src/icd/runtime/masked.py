@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from icd.contracts import PrecisionSpec, Step, Workload
-from icd.runtime.step import ModuleStep, floating_dtype, place
+from icd.runtime.accelerate import Switch
+from icd.runtime.step import make_step
 from icd.runtime.tiles import check_tile
 
 
@@ -15,18 +16,23 @@ class Masked:
 
     tile_rows: int
     tile_cols: int
+    compile: Switch = "auto"
+    cuda_graph: Switch = "auto"
 
     def __post_init__(self) -> None:
         check_tile(self.tile_rows, self.tile_cols)
 
     def prepare(self, workload: Workload, precision: PrecisionSpec, device: str) -> Step:
         """A step over all channels."""
-        module, record = precision.cast(workload.module, device)
-        widths = {site.name: [site.size, site.size] for site in workload.sites}
-        return ModuleStep(
-            module,
-            workload.forward,
-            place(workload.inputs, device, floating_dtype(module)),
+        return make_step(
+            workload.module,
+            workload,
+            precision,
             device,
-            {"engine": "masked", "sites": widths, **record},
+            compile=self.compile,
+            cuda_graph=self.cuda_graph,
+            executed={
+                "engine": "masked",
+                "sites": {site.name: [site.size, site.size] for site in workload.sites},
+            },
         )

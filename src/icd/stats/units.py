@@ -34,6 +34,10 @@ class BlockKey(NamedTuple):
     round: int
 
 
+# a working set that fits into the cache reads nothing from DRAM; a latency of 0 is a broken clock
+MAY_BE_ZERO = ("dram_bytes_per_token",)
+
+
 @dataclass(frozen=True)
 class Series:
     """All samples of one metric of one arm: ``blocks[key]`` holds a block's values, by iteration."""
@@ -110,9 +114,9 @@ def paired(
 ) -> Units | Missing:
     """Units of arm ``a`` against arm ``b``: log(a / b) for ``kind="ratio"``, else a - b.
 
-    Missing when an arm has no sample, no round is common to both, or one arm was measured and the
-    other simulated. Raises MeasurementError as `series` does, when the arms' units differ, and when
-    a ratio is asked of values that are not positive.
+    Missing when an arm has no sample, no round is common to both, one arm was measured and the other
+    simulated, or a ratio would be one of zeros of a metric that may be zero. Raises MeasurementError as
+    `series` does, when the arms' units differ, and when a ratio is asked of values that are not positive.
     """
     rows = list(samples)
     one, other = series(rows, metric, a), series(rows, metric, b)
@@ -130,6 +134,8 @@ def paired(
     x, y = (np.array([np.median(s.blocks[key]) for key in keys]) for s in (one, other))
     if kind == "ratio":
         for arm, values in ((a, x), (b, y)):
+            if values.min() == 0 and metric in MAY_BE_ZERO:
+                return Missing(f"{metric} of arm {arm} is 0: there is no ratio")
             if values.min() <= 0:
                 raise MeasurementError(f"{metric} of arm {arm}: a ratio needs values > 0, got {values.min()}")
         rounds = np.log(x / y)

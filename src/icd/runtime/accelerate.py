@@ -1,0 +1,84 @@
+"""What every arm's step gets alike: compiled repeated layers and one CUDA graph for the forward.
+
+Nothing falls back silently: a layer that cannot be compiled as one graph and a forward that cannot be
+captured end the run with the cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+from icd.errors import MeasurementError
+
+if TYPE_CHECKING:
+    import torch
+
+Switch = bool | Literal["auto"]
+SHAPES = 256  # distinct layer shapes that may be compiled; beyond the framework's own 8, never eager
+WARM_UP = 3  # forwards before a capture, as CUDA graphs need
+
+
+def switched_on(switch: Switch, device: str) -> bool:
+    """``auto`` means on CUDA, where launches and unfused kernels would dominate."""
+    return device.startswith("cuda") if switch == "auto" else switch
+
+
+def repeated_layers(module: torch.nn.Module) -> list[torch.nn.Module]:
+    """The members of the longest list of modules: a transformer's layers. Empty where there is none."""
+    import torch
+
+    lists = [list(m) for m in module.modules() if isinstance(m, torch.nn.ModuleList)]
+    return max(lists, key=len, default=[])
+
+
+def compile_layers(module: torch.nn.Module) -> dict[str, Any]:
+    """Compile each repeated layer (the whole module where there is none), in place; for the record.
+
+    Layers of one shape share one compilation. Compilation happens at the first call.
+    """
+    import torch
+
+    config: Any = torch._dynamo.config
+    config.recompile_limit = max(config.recompile_limit, SHAPES)
+    config.accumulated_recompile_limit = max(config.accumulated_recompile_limit, 16 * SHAPES)
+    config.fail_on_recompile_limit_hit = True
+    layers = repeated_layers(module)
+    for layer in layers or [module]:
+        layer.compile(fullgraph=True, dynamic=False)
+    return {"compile": "torch.compile, inductor", "compiled_modules": len(layers) or 1}
+
+
+def compile_now(forward: Callable[[], torch.Tensor]) -> None:
+    """The first call, in which compilation happens; MeasurementError with the cause when it fails."""
+    import torch
+
+    try:
+        forward()
+    except torch._dynamo.exc.TorchDynamoException as error:
+        line = str(error).strip().splitlines()[0]
+        raise MeasurementError(
+            f"torch.compile failed ({type(error).__name__}: {line}); runtime.compile=false runs without it"
+        ) from error
+
+
+def capture(forward: Callable[[], torch.Tensor]) -> tuple[Callable[[], None], torch.Tensor]:
+    """A CUDA graph of ``forward`` as ``(replay, static output)``; MeasurementError when capture fails."""
+    import torch
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(WARM_UP):
+            forward()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            output = forward()
+    except RuntimeError as error:
+        line = str(error).strip().splitlines()[0]
+        raise MeasurementError(
+            f"CUDA graph capture failed ({line}); runtime.cuda_graph=false runs without it"
+        ) from error
+    return graph.replay, output
