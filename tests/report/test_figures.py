@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from icd.contracts import Sample
+from icd.report.figures.canvas import PAGE
 from icd.report.figures.correlation import panel, spearman
 from icd.report.figures.layouts import aggregate, choose, tiles
-from icd.report.figures.ratios import arms_of, block_medians, order, unit_changes
+from icd.report.figures.ratios import arms_of, block_medians, draw, order, unit_changes
 from icd.report.figures.timeline import thin
 from icd.report.folder import load
 from icd.report.numbers import interval, number, signed
-from tests.report.build import metrics, write_run
+from tests.report.build import metrics, ratio, write_run
 
 
 def sample(arm, process, allocation, turn, value):
@@ -97,3 +98,11 @@ def test_numbers(value, text):
 def test_signs():
     assert (signed(1.25, 1), signed(-0.04), signed(-4e-7, 2), signed(None)) == ("+1.2", "0.0", "0.00", "–")
     assert interval([-13.0, 2.0]) == "−13.0 to +2.0"
+
+
+def test_a_huge_interval_does_not_squeeze_the_others():
+    record = metrics()
+    record["compare"]["aa"]["latency"] = ratio(16.0, [-99.7, 50_800.0], "AMBIGUOUS")
+    drawn = draw(record, (), "latency", PAGE)
+    assert drawn.axes[0].get_xlim() == (-105.0, 150.0)
+    assert draw(metrics(), (), "latency", PAGE).axes[0].get_xlim()[1] < 10

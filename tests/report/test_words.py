@@ -180,3 +180,8 @@ def test_a_simulated_run_is_not_called_a_cpu_measurement():
     found = " ".join(caveats(simulate(metrics()), {}))
     assert "model of the device" in found
     assert "measured on a CPU" not in found
+
+
+def test_a_wide_floor_is_written_out():
+    block = ratio(-28.0, [-94.0, 778.0], "AMBIGUOUS", floor_pct=50800.5)
+    assert "noise floor of ±50,800 %" in verdict(with_latency(block)).sentences[0]

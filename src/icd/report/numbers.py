@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 DASH = "–"
 
@@ -39,6 +39,11 @@ def interval(ends: Sequence[float] | None, digits: int = 1) -> str:
     return DASH if ends is None else f"{signed(ends[0], digits)} to {signed(ends[1], digits)}"
 
 
+def bound(value: float) -> str:
+    """A limit after a ±: three digits, and no exponent however large: 2, 53.6, 50,801."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
 def plain_interval(ends: Sequence[float] | None, digits: int = 4) -> str:
     """An interval of values rather than of changes: ``59.83 to 66.11``."""
     return DASH if ends is None else f"{number(ends[0], digits)} to {number(ends[1], digits)}"
@@ -49,6 +54,6 @@ def minus(text: str) -> str:
     return text.replace("-", "−")
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """A finite number; True and False are not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from icd.report.folder import dig
-from icd.report.numbers import interval, is_number, signed
+from icd.report.numbers import bound, interval, is_number, signed
 
 HEADLINE = "iterative_vs_linear"
 SLICED = "iterative_vs_sliced"
@@ -87,7 +87,7 @@ def outcome(what: str, base: str, metrics: Mapping[str, Any], name: str) -> str:
             "verdict."
         )
     limits = f"±{equivalence_pct(metrics):g} %"
-    floor = f"±{block.get('floor_pct') or 0:.3g} %"
+    floor = f"±{bound(block.get('floor_pct') or 0.0)} %"
     match block.get("verdict"):
         case "WIN":
             return f"{capital(what)} made {who} faster: {change}, beyond the noise floor of {floor}."
@@ -126,11 +126,11 @@ def floor_sentence(metrics: Mapping[str, Any]) -> str:
     if aa.get("source") == "simulated":
         return ""
     if not is_number(aa.get("delta_pct")):
-        rest = f"; the floor is the fixed ±{floor:.3g} %" if is_number(floor) else ""
+        rest = f"; the floor is the fixed ±{bound(floor)} %" if is_number(floor) else ""
         return f"There is no A/A control to say how far two copies of one arm differ here{rest}."
     sentence = f"A/A control (a second allocation of linear against linear): latency {figure(aa)}"
     return (
-        f"{sentence}, so changes within ±{floor:.3g} % count as noise."
+        f"{sentence}, so changes within ±{bound(floor)} % count as noise."
         if is_number(floor)
         else f"{sentence}."
     )

@@ -14,6 +14,7 @@ from icd.report.folder import dig
 from icd.report.numbers import interval, is_number, signed
 from icd.report.words import equivalence_pct
 
+FARTHEST_PCT = 150.0  # intervals are drawn up to here, or up to the largest estimate
 Block = tuple[str, int, int, int]  # arm, process, allocation, round
 # block of a comparison -> (title, raw metric of the units, unit, better side); L2 is a difference of points
 BLOCKS = {
@@ -106,6 +107,10 @@ def draw(metrics: Mapping[str, Any], samples: Sequence[Sample], block: str, pale
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
         axes.margins(x=0.06)
+        farthest = max(FARTHEST_PCT, *(1.2 * (change(compared[n][block]) or 0.0) for n in names))
+        if axes.get_xlim()[1] > farthest:
+            axes.set_xlim(-105.0, farthest)
+            _arrows(axes, [compared[n][block].get("ci95") for n in names], farthest, palette)
         axes.set_xlabel(f"change of {title}, {unit} ({better} is better)")
     return drawn
 
@@ -140,6 +145,15 @@ def _row(
         color=palette.ink,
         annotation_clip=False,
     )
+
+
+def _arrows(axes: Any, intervals: Sequence[Any], edge: float, palette: Palette) -> None:
+    """An arrow where an interval goes on beyond the plot."""
+    for row, ends in enumerate(intervals):
+        if ends is not None and ends[1] > edge:
+            axes.plot(
+                [0.995], [row], ">", color=palette.ink, ms=6, transform=axes.get_yaxis_transform(), zorder=5
+            )
 
 
 def _verdict(found: Mapping[str, Any]) -> str:
