@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from icd.report.caveats import badges, caveats
-from icd.report.words import verdict
+from icd.report.words import solver_sentence, verdict
 from tests.report.build import ITERATIVE, metrics, missing, ratio, simulate
 
 LINEAR = ("dense", "linear", "aa")
@@ -185,3 +185,21 @@ def test_a_simulated_run_is_not_called_a_cpu_measurement():
 def test_a_wide_floor_is_written_out():
     block = ratio(-28.0, [-94.0, 778.0], "AMBIGUOUS", floor_pct=50800.5)
     assert "noise floor of ±50,800 %" in verdict(with_latency(block)).sentences[0]
+
+
+def test_break_even_is_a_promise_only_after_a_win():
+    assert solver_sentence(metrics()) == (
+        "The solver took 0.5 s. By the mean latencies that is earned back after 250 forwards of iterative "
+        "instead of linear."
+    )
+    ambiguous = with_latency(ratio(-28.0, [-94.0, 778.0], "AMBIGUOUS"))
+    assert "the gain itself is not established (AMBIGUOUS)" in solver_sentence(ambiguous)
+    assert "By the simulated latencies" in solver_sentence(simulate(metrics()))
+    record = metrics()
+    record["solver"] = {
+        "seconds": 0.5,
+        "break_even_forwards": None,
+        "reason": "iterative is not faster than linear",
+    }
+    assert solver_sentence(record).endswith("There is no break-even: iterative is not faster than linear.")
+    assert solver_sentence({}) == ""

@@ -12,7 +12,7 @@ from icd.report.caveats import badges, caveats
 from icd.report.figures import correlation, layouts, ratios, timeline
 from icd.report.figures.canvas import GLYPHS, PAGE, PAPER, arm_colour, arm_marker, png, svg
 from icd.report.folder import Run, dig, load
-from icd.report.words import compression, model, verdict, why
+from icd.report.words import compression, model, solver_sentence, verdict, why
 
 TEMPLATE = "template.html.j2"
 RATIO_PLOT = Path("plots") / "ratios.png"
@@ -78,7 +78,7 @@ def context(run: Run) -> dict[str, Any]:
         "correlations": correlation_rows(metrics, names),
         "layouts": layout_pictures(run),
         "iterations": site_tables.iterations(metrics),
-        "solver": metrics.get("solver") or {},
+        "solver": tie(solver_sentence(metrics)),
         "sites": site_tables.sites(metrics),
         "executed": site_tables.executed(metrics),
         "checks": facts.checks(metrics),

@@ -190,6 +190,28 @@ def beyond_latency(compared: Mapping[str, Any]) -> str:
     return f"{capital('; '.join(parts))}." if parts else ""
 
 
+def solver_sentence(metrics: Mapping[str, Any]) -> str:
+    """What the solver took and when that is earned back; a gain that is not established is not a gain."""
+    solver = metrics.get("solver") or {}
+    if not is_number(solver.get("seconds")):
+        return ""
+    took = f"The solver took {solver['seconds']:.3g} s."
+    forwards = solver.get("break_even_forwards")
+    if not is_number(forwards):
+        return f"{took} There is no break-even: {why(solver)}."
+    latency = dig(metrics, "compare", HEADLINE, "latency") or {}
+    count = f"{forwards:,} forward{'' if forwards == 1 else 's'} of iterative instead of linear"
+    if latency.get("source") == "simulated":
+        return f"{took} By the simulated latencies that is earned back after {count}."
+    if latency.get("verdict") == "WIN":
+        return f"{took} By the mean latencies that is earned back after {count}."
+    verdict_word = latency.get("verdict") or "no verdict"
+    return (
+        f"{took} By the mean latencies alone that would be earned back after {count}; the gain itself is not "
+        f"established ({verdict_word})."
+    )
+
+
 def figure(block: Mapping[str, Any], unit: str = "%") -> str:
     """``−12.3 % (95 % interval −13.0 to −11.5 %, n = 5 processes)``."""
     value = signed(block.get("delta_pct", block.get("delta")))
