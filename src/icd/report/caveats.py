@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from icd.report.folder import dig
-from icd.report.numbers import is_number, signed
+from icd.report.numbers import bound, is_number, signed
 from icd.report.words import HEADLINE, why
 
 BADGES = {
@@ -84,8 +84,8 @@ def _statistics(metrics: Mapping[str, Any]) -> list[str]:
     floor = block.get("floor_pct")
     if is_number(floor) and floor > 5:
         out.append(
-            f"The noise floor is ±{floor:.3g} %: two copies of the same arm differ by as much here, so only "
-            "larger changes could be seen."
+            f"The noise floor is ±{bound(floor)} %: two copies of the same arm differ by as much here, so "
+            "only larger changes could be seen."
         )
     found = block.get("diagnostics") or {}
     if found.get("outliers"):

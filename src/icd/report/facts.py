@@ -74,6 +74,7 @@ def identity(metrics: Mapping[str, Any]) -> Facts:
         ("date", plain(metrics.get("created"))),
         ("model", f"{plain(model.get('name'))} ({plain(model.get('family'))}, {parameters} parameters)"),
         ("weights", "; ".join(origin)),
+        *([("notice", plain(model["notice"]))] if model.get("notice") else []),
         ("pipeline", f"{said['pipeline']}; transform {said['transform']}, sparsity {said['sparsity']}"),
         ("execution", f"{said['precision']}, engine {said['engine']}, batch × tokens {shape}"),
         ("method", f"solver {said['solver']}, measure {said['measure']}, seed {said['seed']}"),
@@ -115,25 +116,12 @@ def checks(metrics: Mapping[str, Any]) -> Facts:
     return out
 
 
-def overrides(metrics: Mapping[str, Any]) -> list[str]:
-    """The command line in short: as recorded, else the groups and scalars that the record names."""
-    if metrics.get("overrides"):
-        return [str(o) for o in metrics["overrides"]]
-    config = metrics.get("config") or {}
-    named = {
-        "model": dig(metrics, "model", "name"),
-        **{
-            k: config.get(k)
-            for k in (
-                "pipeline",
-                "transform",
-                "precision",
-                "measure",
-                "sparsity",
-                "seq_len",
-                "batch_size",
-                "seed",
-            )
-        },
-    }
+def overrides(run: Run) -> list[str]:
+    """The command line in short: the groups chosen, where the lock has them, and the scalars."""
+    config = run.metrics.get("config") or {}
+    groups = dict(run.lock.get("choices") or {})
+    if not groups:
+        groups = {k: config.get(k) for k in ("pipeline", "transform", "precision", "measure")}
+    named = {"model": dig(run.metrics, "model", "name"), **groups}
+    named |= {k: config.get(k) for k in ("sparsity", "seq_len", "batch_size", "seed")}
     return [f"{key}={value}" for key, value in named.items() if value is not None]

@@ -7,12 +7,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from icd.report import facts, tables
+from icd.report import facts, site_tables, tables
 from icd.report.caveats import badges, caveats
 from icd.report.figures import correlation, layouts, ratios, timeline
 from icd.report.figures.canvas import GLYPHS, PAGE, PAPER, arm_colour, arm_marker, png, svg
 from icd.report.folder import Run, dig, load
-from icd.report.words import compression, model, verdict, why
+from icd.report.words import compression, model, solver_sentence, verdict, why
 
 TEMPLATE = "template.html.j2"
 RATIO_PLOT = Path("plots") / "ratios.png"
@@ -63,6 +63,7 @@ def context(run: Run) -> dict[str, Any]:
     return {
         "title": f"{model(metrics)}: {compression(metrics)}, pipeline {pipeline}",
         "identity": [*facts.identity(metrics), ("device", facts.device(run))],
+        "simulated": "simulated" in (metrics.get("tags") or ()),
         "badges": badges(metrics),
         "verdict": said,
         "sentences": [tie(s) for s in said.sentences],
@@ -76,16 +77,16 @@ def context(run: Run) -> dict[str, Any]:
         "timeline": timeline_plot(run),
         "correlations": correlation_rows(metrics, names),
         "layouts": layout_pictures(run),
-        "iterations": tables.iterations(metrics),
-        "solver": metrics.get("solver") or {},
-        "sites": tables.sites(metrics),
-        "executed": tables.executed(metrics),
+        "iterations": site_tables.iterations(metrics),
+        "solver": tie(solver_sentence(metrics)),
+        "sites": site_tables.sites(metrics),
+        "executed": site_tables.executed(metrics),
         "checks": facts.checks(metrics),
         "protocol": facts.protocol(run),
         "env": facts.flatten(run.env),
         "lock": facts.flatten(run.lock),
         "caveats": [tie(c) for c in caveats(metrics, run.env)],
-        "overrides": facts.overrides(metrics),
+        "overrides": facts.overrides(run),
         "folder": run.folder.name.removeprefix(".").partition(".unfinished-")[0],
         "schema": facts.plain(metrics.get("schema")),
     }
@@ -108,7 +109,7 @@ def markup(text: str) -> Any:
 def ratio_plots(run: Run) -> list[tuple[str, Any]]:
     """(title, figure) of every block that has a value, latency first."""
     out = []
-    for block, (title, _) in ratios.BLOCKS.items():
+    for block, (title, *_) in ratios.BLOCKS.items():
         drawn = ratios.draw(run.metrics, run.samples, block, PAGE)
         if drawn is not None:
             out.append((title, markup(svg(drawn, f"ratio-{block}", f"Change of {title} by comparison"))))

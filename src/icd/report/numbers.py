@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 DASH = "–"
 
 
 def number(value: Any, digits: int = 4) -> str:
-    """``digits`` significant digits, thousands grouped: 12.35, 16,262, 8.6e-05."""
+    """``digits`` significant digits, thousands grouped: 12.35, 16,262, 8.60e-05."""
     if not is_number(value):
         return DASH
     if isinstance(value, int):
         return minus(f"{value:,}")
     size = abs(value)
-    if size and (size < 1e-3 or size >= 1e9):
+    if not size:
+        return "0"
+    if size < 1e-3 or size >= 1e9:
         return minus(f"{value:.{max(digits - 2, 1)}e}")
     whole = len(str(int(size))) if size >= 1 else 0
-    if not whole and size:
+    if not whole:
         whole = 1 + math.floor(math.log10(size))
     return minus(f"{value:,.{max(digits - whole, 0)}f}")
 
@@ -37,6 +39,11 @@ def interval(ends: Sequence[float] | None, digits: int = 1) -> str:
     return DASH if ends is None else f"{signed(ends[0], digits)} to {signed(ends[1], digits)}"
 
 
+def bound(value: float) -> str:
+    """A limit after a ±: three digits, and no exponent however large: 2, 53.6, 50,801."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
 def plain_interval(ends: Sequence[float] | None, digits: int = 4) -> str:
     """An interval of values rather than of changes: ``59.83 to 66.11``."""
     return DASH if ends is None else f"{number(ends[0], digits)} to {number(ends[1], digits)}"
@@ -47,6 +54,6 @@ def minus(text: str) -> str:
     return text.replace("-", "−")
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """A finite number; True and False are not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,54 +1,16 @@
-"""The report's tables as plain cells; the template turns them into HTML and escapes every text."""
+"""What was measured, as tables: arms, comparisons and gates."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
-from icd.report import facts
 from icd.report.figures.ratios import label, order
 from icd.report.folder import dig
 from icd.report.numbers import DASH, interval, is_number, minus, number, plain_interval, signed
+from icd.report.table import Cell, Table, text_of
 
-SIMULATED = "simulated, not measured"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A text; ``note`` numbers the footnote that says why it is a dash; ``kind`` is a CSS class."""
-
-    text: str
-    note: int | None = None
-    kind: str = ""
-
-
-@dataclass
-class Table:
-    """Headings as (name, unit), rows of cells, and the reasons that footnotes give."""
-
-    headings: Sequence[tuple[str, str]]
-    rows: list[list[Cell]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def cell(self, text: str, *reasons: Any, kind: str = "", source: Any = None) -> Cell:
-        """A cell; a dash gets a footnote with its first reason, a simulated figure one that says so."""
-        if text != DASH and source != "simulated":
-            return Cell(text, kind=kind)
-        reason = SIMULATED if text != DASH else str(next((r for r in reasons if r), "not recorded"))
-        if reason not in self.notes:
-            self.notes.append(reason)
-        return Cell(text, self.notes.index(reason) + 1, kind)
-
-    def columns(self, start: int, stop: int | None = None) -> Table:
-        """The first column and those from ``start`` to ``stop``, without the footnotes."""
-        pick = slice(start, stop)
-        return Table([self.headings[0], *self.headings[pick]], [[row[0], *row[pick]] for row in self.rows])
-
-    def left(self, column: int) -> bool:
-        """Whether a column holds words, which stand left."""
-        return bool(self.rows) and self.rows[0][column].kind in ("name", "text", "text reason")
-
+SHARES = ("cosine", "agreement", "accuracy")  # at most 1
 
 ARM_HEADINGS = (
     ("arm", ""),
@@ -92,14 +54,18 @@ def arms(metrics: Mapping[str, Any]) -> Table:
         row += [table.cell(_quality(quality), quality.get("reason"))]
         row += [table.cell(number(cost.get(k), 3), cost.get("reason")) for k in ("C", "Q", "J")]
         row += [table.cell(_tiles(tiles), tiles.get("reason"))]
-        row += [table.cell(_text(v), kind="text") for v in (arm.get("engine"), dig(arm, "executed", "dtype"))]
+        row += [
+            table.cell(text_of(v), kind="text") for v in (arm.get("engine"), dig(arm, "executed", "dtype"))
+        ]
         table.rows.append([*row, _check(table, arm.get("engine_check") or {})])
     return table
 
 
 def _quality(quality: Mapping[str, Any]) -> str:
-    value = quality.get("value")
-    return f"{number(value)} {quality.get('metric') or ''}".strip() if is_number(value) else DASH
+    value, metric = quality.get("value"), quality.get("metric")
+    if value is None or not is_number(value):
+        return DASH
+    return f"{value:.4f} {metric}" if metric in SHARES else f"{number(value)} {metric or ''}".strip()
 
 
 def _tiles(tiles: Mapping[str, Any]) -> str:
@@ -147,7 +113,7 @@ def comparisons(metrics: Mapping[str, Any]) -> Table:
         ]
         row += [table.cell(interval(latency.get("ci95")), why)]
         row += [
-            table.cell(_text(latency.get("verdict")), why, kind=f"outcome {latency.get('verdict') or ''}")
+            table.cell(text_of(latency.get("verdict")), why, kind=f"outcome {latency.get('verdict') or ''}")
         ]
         row += [table.cell(number(latency.get("n_units")), why)]
         row += [table.cell(number(latency.get("floor_pct"), 3), latency.get("floor_reason"), why)]
@@ -170,85 +136,6 @@ def _change(table: Table, block: Mapping[str, Any]) -> Cell:
     return table.cell(
         f"{value} [{interval(ends)}]" if ends else value, block.get("reason"), source=block.get("source")
     )
-
-
-SITE_HEADINGS = (
-    ("site", ""),
-    ("group", ""),
-    ("channels", "live / all"),
-    ("tile", "channels"),
-    ("T linear", "kB"),
-    ("T sliced", "kB"),
-    ("T iterative", "kB"),
-    ("C linear", ""),
-    ("C iterative", ""),
-    ("Q linear", ""),
-    ("Q iterative", ""),
-    ("π0 from", ""),
-    ("π1 from", ""),
-    ("solver", "s"),
-)
-
-
-def sites(metrics: Mapping[str, Any]) -> Table:
-    """One row a site: geometry, cost per arm under the one graph, and which candidate the solver chose."""
-    table = Table(SITE_HEADINGS)
-    for site in metrics.get("sites") or ():
-        cost, solver = site.get("cost") or {}, site.get("solver") or {}
-        row = [Cell(str(site.get("site")), kind="name"), table.cell(_text(site.get("group")), kind="text")]
-        row += [table.cell(f"{number(site.get('live'))} / {number(site.get('channels'))}")]
-        row += [table.cell(number(site.get("block")))]
-        for arm in ("linear", "sliced", "iterative"):
-            bytes_ = dig(cost, arm, "T")
-            row += [table.cell(number(bytes_ / 1e3 if is_number(bytes_) else None), f"no arm {arm}")]
-        for key in ("C", "Q"):
-            for arm in ("linear", "iterative"):
-                row += [table.cell(number(dig(cost, arm, key), 3), f"no arm {arm}")]
-        for when in ("before", "after"):
-            row += [table.cell(_text(dig(solver, when, "chosen")), "no layout from this step", kind="text")]
-        seconds = [dig(solver, when, "seconds") for when in ("before", "after")]
-        known = [s for s in seconds if is_number(s)]
-        row += [table.cell(number(sum(known), 3) if known else DASH)]
-        table.rows.append(row)
-    return table
-
-
-ITERATION_HEADINGS = (
-    ("step", ""),
-    ("layout", ""),
-    ("T", "kB"),
-    ("C", ""),
-    ("Q", ""),
-    ("J", ""),
-    ("kept", ""),
-    ("reason", ""),
-    ("elapsed", "s"),
-)
-
-
-def iterations(metrics: Mapping[str, Any]) -> Table:
-    """One row a step of the loop, with the reason of a rollback."""
-    table = Table(ITERATION_HEADINGS)
-    for i, step in enumerate(metrics.get("iterations") or ()):
-        bytes_ = step.get("T")
-        kept = {True: "kept", False: "rolled back"}.get(step.get("accepted"), "start")
-        row = [Cell(str(i)), Cell(_text(step.get("pi_hash")), kind="text")]
-        row += [table.cell(number(bytes_ / 1e3 if is_number(bytes_) else None))]
-        row += [table.cell(number(step.get(k))) for k in ("C", "Q", "J")]
-        row += [Cell(kept), Cell(_text(step.get("reason")), kind="text reason")]
-        table.rows.append([*row, table.cell(number(step.get("elapsed_s"), 3))])
-    return table
-
-
-def executed(metrics: Mapping[str, Any]) -> Table:
-    """One row an arm, one column a recorded fact of what ran."""
-    found = {arm: dict(pairs) for arm, pairs in facts.executed(metrics)}
-    keys = list(dict.fromkeys(key for pairs in found.values() for key in pairs))
-    table = Table((("arm", ""), *((key, "") for key in keys)))
-    for arm, pairs in found.items():
-        row = [table.cell(pairs.get(key, DASH), "not recorded for this arm", kind="text") for key in keys]
-        table.rows.append([Cell(arm, kind="name"), *row])
-    return table
 
 
 GATE_WORDS = {True: "pass", False: "fail", None: "undecided"}
@@ -295,7 +182,3 @@ def _threshold(value: Any) -> str:
 
 def _with(text: str, unit: str) -> str:
     return text if text == DASH or not unit else f"{text} {unit}"
-
-
-def _text(value: Any) -> str:
-    return DASH if value in (None, "") else str(value)

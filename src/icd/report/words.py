@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from icd.report.folder import dig
-from icd.report.numbers import interval, is_number, signed
+from icd.report.numbers import bound, interval, is_number, signed
 
 HEADLINE = "iterative_vs_linear"
 SLICED = "iterative_vs_sliced"
@@ -87,7 +87,7 @@ def outcome(what: str, base: str, metrics: Mapping[str, Any], name: str) -> str:
             "verdict."
         )
     limits = f"±{equivalence_pct(metrics):g} %"
-    floor = f"±{block.get('floor_pct') or 0:.3g} %"
+    floor = f"±{bound(block.get('floor_pct') or 0.0)} %"
     match block.get("verdict"):
         case "WIN":
             return f"{capital(what)} made {who} faster: {change}, beyond the noise floor of {floor}."
@@ -126,11 +126,11 @@ def floor_sentence(metrics: Mapping[str, Any]) -> str:
     if aa.get("source") == "simulated":
         return ""
     if not is_number(aa.get("delta_pct")):
-        rest = f"; the floor is the fixed ±{floor:.3g} %" if is_number(floor) else ""
+        rest = f"; the floor is the fixed ±{bound(floor)} %" if is_number(floor) else ""
         return f"There is no A/A control to say how far two copies of one arm differ here{rest}."
     sentence = f"A/A control (a second allocation of linear against linear): latency {figure(aa)}"
     return (
-        f"{sentence}, so changes within ±{floor:.3g} % count as noise."
+        f"{sentence}, so changes within ±{bound(floor)} % count as noise."
         if is_number(floor)
         else f"{sentence}."
     )
@@ -188,6 +188,28 @@ def beyond_latency(compared: Mapping[str, Any]) -> str:
         elif found:
             parts.append(f"{what} is not known ({why(found)})")
     return f"{capital('; '.join(parts))}." if parts else ""
+
+
+def solver_sentence(metrics: Mapping[str, Any]) -> str:
+    """What the solver took and when that is earned back; a gain that is not established is not a gain."""
+    solver = metrics.get("solver") or {}
+    if not is_number(solver.get("seconds")):
+        return ""
+    took = f"The solver took {solver['seconds']:.3g} s."
+    forwards = solver.get("break_even_forwards")
+    if not is_number(forwards):
+        return f"{took} There is no break-even: {why(solver)}."
+    latency = dig(metrics, "compare", HEADLINE, "latency") or {}
+    count = f"{forwards:,} forward{'' if forwards == 1 else 's'} of iterative instead of linear"
+    if latency.get("source") == "simulated":
+        return f"{took} By the simulated latencies that is earned back after {count}."
+    if latency.get("verdict") == "WIN":
+        return f"{took} By the mean latencies that is earned back after {count}."
+    verdict_word = latency.get("verdict") or "no verdict"
+    return (
+        f"{took} By the mean latencies alone that would be earned back after {count}; the gain itself is not "
+        f"established ({verdict_word})."
+    )
 
 
 def figure(block: Mapping[str, Any], unit: str = "%") -> str:

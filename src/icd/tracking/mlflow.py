@@ -62,7 +62,7 @@ class MLflow:
                         return patiently(lambda: _write(client, experiment, cell, state))
             except (MlflowException, SQLAlchemyError, requests.RequestException, OSError) as error:
                 raise MissingResource(
-                    f"MLflow at {_shown(self.uri)} did not take the run ({_brief(error)})"
+                    f"MLflow at {_shown(self.uri)} did not take the run ({_brief(error, self.uri)})"
                 ) from error
 
     def _experiment(self, client: Any) -> str:
@@ -100,7 +100,7 @@ def _write(client: Any, experiment: str, cell: Projection, state: str) -> str:
         parent = _find_or_create(
             client, experiment, SWEEP_KEY, cell.sweep, {NAME_TAG: cell.sweep}, cell.time_ms
         )
-        client.set_terminated(parent.info.run_id, "FINISHED")
+        client.set_terminated(parent.info.run_id, "FINISHED", max(cell.end_ms, parent.info.end_time or 0))
         tags |= {PARENT_TAG: parent.info.run_id, "icd.cell_of": cell.sweep}
     new = run is None
     if run is None:
@@ -109,7 +109,7 @@ def _write(client: Any, experiment: str, cell: Projection, state: str) -> str:
     for file in cell.files:
         client.log_artifact(run.info.run_id, str(file), "plots" if file.parent.name == "plots" else None)
     client.set_tag(run.info.run_id, STATE_KEY, state)
-    client.set_terminated(run.info.run_id, "FINISHED")
+    client.set_terminated(run.info.run_id, "FINISHED", cell.end_ms)
     return f"{cell.name}: {'logged to' if new else 'brought up to date in'} MLflow"
 
 
@@ -155,11 +155,18 @@ def _digest(path: Path) -> str:
 
 def _shown(uri: str) -> str:
     """The address without a user's name and password."""
-    scheme, found, rest = uri.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}" if found else uri
+    return uri.replace(_login(uri), "")
 
 
-def _brief(error: BaseException) -> str:
-    """The first line of an error, short."""
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+def _login(uri: str) -> str:
+    """``name:password@`` of an address, or a text that occurs nowhere."""
+    login, found, _ = uri.partition("://")[2].rpartition("@")
+    return f"{login}@" if found else "\0"
+
+
+def _brief(error: BaseException, uri: str) -> str:
+    """An error in a few words, without a login."""
+    if "Max retries exceeded" in str(error):
+        return "the server does not answer"
+    line = (str(error).strip() or type(error).__name__).splitlines()[0].replace(_login(uri), "")
     return line if len(line) <= 160 else f"{line[:157]}..."

@@ -31,7 +31,9 @@ ENDS = (("ci_lo", 0), ("ci_hi", 1))
 
 @dataclass(frozen=True)
 class Projection:
-    """One cell. ``sweep`` names the sweep it belongs to; ``time_ms`` is when the run was made."""
+    """One cell. ``sweep`` names the sweep it belongs to; ``time_ms`` is when the run was
+    made, ``end_ms`` when it was done.
+    """
 
     run_id: str
     name: str
@@ -41,6 +43,7 @@ class Projection:
     files: tuple[Path, ...]
     sweep: str | None
     time_ms: int
+    end_ms: int
 
 
 def project(folder: Path) -> Projection:
@@ -51,7 +54,7 @@ def project(folder: Path) -> Projection:
         raise ConfigError(f"{folder.name}: not a finished run ({SUMS} or metrics.json is missing)")
     record, lock, env = (_read(folder / f) for f in ("metrics.json", "config.lock.json", "env.json"))
     plots = sorted((folder / "plots").glob("*.png")) if (folder / "plots").is_dir() else []
-    created = str(record["created"])
+    start = datetime.fromisoformat(str(record["created"])).timestamp()
     return Projection(
         run_id=str(record["run_id"]),
         name=folder.name,
@@ -60,7 +63,8 @@ def project(folder: Path) -> Projection:
         tags=tags(record, env),
         files=(*(folder / f for f in FILES if (folder / f).is_file()), *plots),
         sweep=sweep_of(folder),
-        time_ms=int(datetime.fromisoformat(created).timestamp() * 1000),
+        time_ms=int(1000 * start),
+        end_ms=int(1000 * (start + float(record.get("elapsed_s") or 0.0))),
     )
 
 
@@ -164,6 +168,7 @@ def tags(record: Mapping[str, Any], env: Mapping[str, Any]) -> dict[str, str]:
         "icd.run_id": record.get("run_id"),
         "icd.verdict": latency.get("verdict")
         or ("SIMULATED" if latency.get("source") == "simulated" else None),
+        "icd.source": latency.get("source"),
         "icd.tags": ",".join(record.get("tags") or ()),
         "icd.model": model.get("name"),
         "icd.weights": model.get("weights"),

@@ -33,7 +33,8 @@ def draw(run: Run, site: Mapping[str, Any], palette: Palette) -> Any | None:
     if before is None or len(before) != size:
         return None
     after = run.after.get(name, before)
-    orders = {"dense order": np.arange(size, dtype=np.int32), "π0, before": before, "π1, after": after}
+    last = "π1 = π0, after" if np.array_equal(before, after) else "π1, after"
+    orders = {"dense order": np.arange(size, dtype=np.int32), "π0, before": before, last: after}
     live = np.zeros(size, bool)
     live[run.live.get(name, np.arange(size))] = True
     edges = run.edges(name)

@@ -14,11 +14,14 @@ from icd.report.folder import dig
 from icd.report.numbers import interval, is_number, signed
 from icd.report.words import equivalence_pct
 
-# block of a comparison -> (title, raw metric of the units; None where the block is not a ratio)
+FARTHEST_PCT = 150.0  # intervals are drawn up to here, or up to the largest estimate
+Block = tuple[str, int, int, int]  # arm, process, allocation, round
+# block of a comparison -> (title, raw metric of the units, unit, better side); L2 is a difference of points
 BLOCKS = {
-    "latency": ("latency", "latency_ms"),
-    "ept": ("energy per token", "energy_j"),
-    "dram": ("DRAM bytes per token", "dram_bytes_per_token"),
+    "latency": ("latency", "latency_ms", "%", "left"),
+    "ept": ("energy per token", "energy_j", "%", "left"),
+    "dram": ("DRAM bytes per token", "dram_bytes_per_token", "%", "left"),
+    "l2_pp": ("L2 served", None, "pp", "right"),
 }
 FIRST = (
     "iterative_vs_linear",
@@ -41,20 +44,25 @@ def arms_of(comparison: str) -> tuple[str, str]:
     return (arm, base) if base else ("aa", "linear")
 
 
-def unit_changes(samples: Sequence[Sample], metric: str, arm: str, base: str) -> list[float]:
+def block_medians(samples: Sequence[Sample], metric: str) -> dict[Block, float]:
+    """The median of every (arm, process, allocation, round) of a positive metric."""
+    blocks: dict[Block, list[float]] = defaultdict(list)
+    for s in samples:
+        if s.metric == metric and s.value > 0:
+            blocks[s.arm, s.process, s.allocation, s.round].append(s.value)
+    return {key: float(np.median(values)) for key, values in blocks.items()}
+
+
+def unit_changes(medians: Mapping[Block, float], arm: str, base: str) -> list[float]:
     """The statistical units as changes in percent, one a process.
 
     Log ratios of block medians, averaged over the rounds of an allocation, then over allocations.
     """
-    blocks: dict[tuple[str, int, int, int], list[float]] = defaultdict(list)
-    for s in samples:
-        if s.metric == metric and s.arm in (arm, base) and s.value > 0:
-            blocks[s.arm, s.process, s.allocation, s.round].append(s.value)
     allocations: dict[tuple[int, int], list[float]] = defaultdict(list)
-    for (name, process, allocation, turn), values in blocks.items():
-        other = blocks.get((base, process, allocation, turn))
-        if name == arm and other:
-            allocations[process, allocation].append(float(np.log(np.median(values) / np.median(other))))
+    for (name, process, allocation, turn), value in medians.items():
+        other = medians.get((base, process, allocation, turn))
+        if name == arm and other is not None:
+            allocations[process, allocation].append(float(np.log(value / other)))
     processes: dict[int, list[float]] = defaultdict(list)
     for (process, _), logs in allocations.items():
         processes[process].append(float(np.mean(logs)))
@@ -64,15 +72,22 @@ def unit_changes(samples: Sequence[Sample], metric: str, arm: str, base: str) ->
 def draw(metrics: Mapping[str, Any], samples: Sequence[Sample], block: str, palette: Palette) -> Any | None:
     """The figure of one block, None when no comparison has a value."""
     compared = metrics.get("compare") or {}
-    names = [n for n in order(compared) if is_number(dig(compared, n, block, "delta_pct"))]
+    names = [n for n in order(compared) if change(dig(compared, n, block)) is not None]
     if not names:
         return None
-    title, metric = BLOCKS[block]
+    title, metric, unit, better = BLOCKS[block]
+    medians = block_medians(samples, metric) if metric else {}
     arms = list(metrics.get("arms") or {})
+
+    def real(name: str) -> bool:
+        return compared[name][block].get("source") != "simulated"
+
     with style(palette):
         drawn = figure(8.8, 1.15 + 0.42 * len(names))
         axes = drawn.subplots()
-        floor = max((dig(compared, n, block, "floor_pct") or 0.0 for n in names if n != "aa"), default=0.0)
+        floor = max(
+            (dig(compared, n, block, "floor_pct") or 0.0 for n in names if n != "aa" and real(n)), default=0.0
+        )
         if floor:
             axes.axvspan(-floor, floor, color=palette.band, lw=0, zorder=0)
         if block == "latency":
@@ -84,21 +99,33 @@ def draw(metrics: Mapping[str, Any], samples: Sequence[Sample], block: str, pale
         for row, name in enumerate(names):
             found = compared[name][block]
             colour = arm_colour(arms_of(name)[0], arms)
-            _row(axes, row, found, colour, unit_changes(samples, metric, *arms_of(name)), palette)
+            units = unit_changes(medians, *arms_of(name))
+            _row(axes, row, found, unit, colour, units, palette)
         axes.set_yticks(range(len(names)), [label(n) for n in names])
         axes.set_ylim(len(names) - 0.45, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
         axes.margins(x=0.06)
-        axes.set_xlabel(f"change of {title}, % (left is better)")
+        farthest = max(FARTHEST_PCT, *(1.2 * (change(compared[n][block]) or 0.0) for n in names))
+        if axes.get_xlim()[1] > farthest:
+            axes.set_xlim(-105.0, farthest)
+            _arrows(axes, [compared[n][block].get("ci95") for n in names], farthest, palette)
+        axes.set_xlabel(f"change of {title}, {unit} ({better} is better)")
     return drawn
 
 
 def _row(
-    axes: Any, row: int, found: Mapping[str, Any], colour: str, units: list[float], palette: Palette
+    axes: Any,
+    row: int,
+    found: Mapping[str, Any],
+    unit: str,
+    colour: str,
+    units: list[float],
+    palette: Palette,
 ) -> None:
-    value, ends = found["delta_pct"], found.get("ci95")
+    """One comparison: interval, estimate, units below it, and the same in words beside it."""
+    value, ends = change(found), found.get("ci95")
     real = found.get("source") != "simulated"
     if ends is not None:
         axes.plot(ends, [row, row], color=colour, lw=2.4, solid_capstyle="butt", zorder=3)
@@ -106,11 +133,11 @@ def _row(
         axes.scatter(units, [row + 0.24] * len(units), s=11, color=colour, alpha=0.75, lw=0, zorder=3)
     face = colour if ends is not None else "none"
     axes.scatter([value], [row], s=42, marker="D", facecolor=face, edgecolor=colour, lw=1.4, zorder=4)
-    said = f"{signed(value)} %"
+    said = f"{signed(value)} {unit}"
     if ends is not None:
         said += f"  [{interval(ends)}]"
     axes.annotate(
-        f"{said}\n{found.get('verdict') or ('simulated' if not real else 'no verdict')}",
+        f"{said}\n{_verdict(found)}",
         (1.01, row),
         xycoords=("axes fraction", "data"),
         va="center",
@@ -118,6 +145,28 @@ def _row(
         color=palette.ink,
         annotation_clip=False,
     )
+
+
+def _arrows(axes: Any, intervals: Sequence[Any], edge: float, palette: Palette) -> None:
+    """An arrow where an interval goes on beyond the plot."""
+    for row, ends in enumerate(intervals):
+        if ends is not None and ends[1] > edge:
+            axes.plot(
+                [0.995], [row], ">", color=palette.ink, ms=6, transform=axes.get_yaxis_transform(), zorder=5
+            )
+
+
+def _verdict(found: Mapping[str, Any]) -> str:
+    """The verdict, or why there is none; a difference of points never gets one."""
+    if found.get("source") == "simulated":
+        return "simulated"
+    return str(found.get("verdict") or ("no verdict" if "verdict" in found else ""))
+
+
+def change(found: Mapping[str, Any] | None) -> float | None:
+    """A block's change in percent, or its difference in points."""
+    value = (found or {}).get("delta_pct", (found or {}).get("delta"))
+    return float(value) if value is not None and is_number(value) else None
 
 
 def label(name: str) -> str:

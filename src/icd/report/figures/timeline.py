@@ -27,7 +27,7 @@ def draw(samples: Sequence[Sample], metric: str, unit: str, palette: Palette) ->
         axes = drawn.subplots()
         for arm in arms:
             mine = [i for i in kept if rows[i].arm == arm]
-            scatter(axes, mine, values[mine], arm, arms, size=12)
+            scatter(axes, mine, values[mine], arm, arms, size=12 if len(rows) > 200 else 30)
         _borders(axes, rows, palette)
         if values.min() > 0 and values.max() > LOG_ABOVE * np.median(values):
             _log_scale(axes)

@@ -1,0 +1,31 @@
+"""`icd report`: the report again, with sums that hold."""
+
+from __future__ import annotations
+
+import pytest
+
+from icd.errors import ConfigError, MissingResource
+from icd.pipeline.files import check_sums
+from icd.tools.report import main
+from tests.report.build import metrics, write_run
+
+
+def test_report_and_sums_are_written_again(tmp_path, capsys):
+    run = write_run(tmp_path / "run", metrics())
+    assert main([str(run)]) == 0
+    assert (run / "report.html").is_file()
+    assert (run / "report.csv").is_file()
+    assert check_sums(run) == []
+    assert capsys.readouterr().out.strip().endswith("report.html")
+
+
+def test_unfinished_and_missing_directories_are_refused(tmp_path):
+    run = write_run(tmp_path / "run", metrics())
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="not a finished run"):
+        main([str(run), str(tmp_path / "empty")])
+    assert not (run / "report.html").exists()
+    with pytest.raises(MissingResource, match="no such run"):
+        main([str(tmp_path / "none")])
+    with pytest.raises(ConfigError, match="usage"):
+        main([])

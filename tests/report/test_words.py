@@ -1,0 +1,205 @@
+"""The verdict sentence says what the record says, for every outcome."""
+
+from __future__ import annotations
+
+import pytest
+
+from icd.report.caveats import badges, caveats
+from icd.report.words import solver_sentence, verdict
+from tests.report.build import ITERATIVE, metrics, missing, ratio, simulate
+
+LINEAR = ("dense", "linear", "aa")
+
+
+def with_latency(block, name="iterative_vs_linear"):
+    record = metrics()
+    record["compare"][name]["latency"] = block
+    return record
+
+
+def text(record) -> str:
+    return " ".join(verdict(record).sentences)
+
+
+def test_win_states_change_interval_n_and_floor():
+    first = verdict(metrics()).sentences[0]
+    assert first == (
+        "Re-optimising the memory layout after channel sparsity 0.5 made tiny faster: latency −20.0 % (95 % "
+        "interval −22.0 to −18.0 %, n = 5 processes) against permuting once before it (linear), beyond the "
+        "noise floor of ±2 %."
+    )
+
+
+@pytest.mark.parametrize(
+    ("word", "delta", "ci95", "phrase"),
+    [
+        ("WIN", -20.0, [-22.0, -18.0], "made tiny faster"),
+        ("LOSS", 12.0, [9.0, 15.0], "made tiny slower"),
+        ("EQUIVALENT", 0.1, [-1.0, 1.2], "made no difference to the speed of tiny"),
+        ("AMBIGUOUS", -2.0, [-6.0, 2.2], "This run cannot tell whether"),
+    ],
+)
+def test_each_verdict_leads_with_its_word_and_its_own_sentence(word, delta, ci95, phrase):
+    said = verdict(with_latency(ratio(delta, ci95, word)))
+    assert said.word == word
+    assert phrase in said.sentences[0]
+    assert "n = 5 processes" in said.sentences[0]
+
+
+def test_all_verdicts_have_the_same_number_of_sentences():
+    blocks = (ratio(d, [d - 1, d + 1], w) for d, w in ((-9.0, "WIN"), (9.0, "LOSS"), (0.0, "EQUIVALENT")))
+    assert len({len(verdict(with_latency(block)).sentences) for block in blocks}) == 1
+
+
+def test_equivalence_limits_are_wider_on_a_cpu_than_on_a_gpu():
+    record = with_latency(ratio(0.1, [-0.5, 0.6], "EQUIVALENT"))
+    assert "limits of ±3 %" in verdict(record).sentences[0]
+    record["config"]["device"] = "cuda:0"
+    assert "limits of ±1 %" in verdict(record).sentences[0]
+
+
+def test_simulated_is_said_in_the_first_sentence_and_gets_no_verdict():
+    said = verdict(simulate(metrics()))
+    assert said.word == "SIMULATED"
+    assert said.sentences[0].startswith("Simulated, nothing was timed")
+    assert "WIN" not in " ".join(said.sentences)
+
+
+def test_missing_latency_gives_its_reason():
+    said = verdict(with_latency(missing("the clock broke")))
+    assert said.word == "NO VERDICT"
+    assert "the clock broke" in said.sentences[0]
+
+
+def test_one_process_has_no_interval_and_no_verdict():
+    block = ratio(-20.0, None, None, n_units=1, reason="an interval needs 2 processes")
+    first = verdict(with_latency(block)).sentences[0]
+    assert "no interval, n = 1 process)" in first
+    assert "there is no verdict: an interval needs 2 processes" in first
+
+
+def test_rolled_back_is_said():
+    record = metrics()
+    assert "rolled back" not in text(record)
+    record["tags"] = ["rolled-back"]
+    assert "iterative runs linear's layout" in text(record)
+
+
+def test_floor_follows_from_aa():
+    said = text(metrics())
+    assert "A/A control (a second allocation of linear against linear): latency +0.1 %" in said
+    assert "so changes within ±2 % count as noise" in said
+
+
+def test_without_aa_the_fixed_floor_is_named():
+    record = metrics()
+    del record["compare"]["aa"]
+    assert "no A/A control" in text(record)
+    assert "the fixed ±2 %" in text(record)
+
+
+def test_both_qualities_are_always_stated():
+    assert (
+        "Quality of iterative (cosine): −0.01 pp against linear and −5.00 pp against the dense fp32"
+        in text(metrics())
+    )
+    record = metrics()
+    record["compare"]["iterative_vs_linear"] |= {"quality_pp": None, "quality_reason": "no probes"}
+    assert "not known against linear and −5.00 pp" in text(record)
+    record["compare"]["iterative_vs_linear"]["quality_vs_dense_pp"] = None
+    assert "Quality was not compared: no probes." in text(record)
+
+
+def test_for_channels_equal_to_slicing_is_expected():
+    assert "EQUIVALENT. For channel sparsity an EQUIVALENT is expected" in text(metrics())
+    assert "re-layout is slicing there" in text(metrics())
+
+
+def test_for_channels_a_win_over_slicing_is_a_surprise():
+    record = with_latency(ratio(-9.0, [-10.0, -8.0], "WIN"), "iterative_vs_sliced")
+    assert "The WIN found is therefore a surprise" in text(record)
+
+
+def test_for_blocks_only_the_gain_over_slicing_counts():
+    record = metrics()
+    record["config"]["transform"] = "block"
+    assert "Only what is gained here is owed to the layout search" in text(record)
+    assert "is expected" not in text(record)
+
+
+def test_linear_pipeline_is_judged_against_dense():
+    said = verdict(metrics(LINEAR, "linear"))
+    assert "Permuting once and then applying channel sparsity 0.5 made tiny faster" in said.sentences[0]
+    assert "no iterative arm" in said.sentences[-2]
+
+
+def test_dense_pipeline_is_a_baseline():
+    said = verdict(metrics(("dense",), "dense"))
+    assert said.word == "BASELINE"
+    assert said.sentences == (
+        "The dense tiny takes 12 ms a forward on average.",
+        "Nothing was compared: this run is a baseline, not a result.",
+    )
+
+
+def test_energy_and_l2_are_stated_or_their_absence_is():
+    assert "Energy per token is not known (no energy counter" in text(metrics())
+    record = metrics()
+    record["compare"]["iterative_vs_linear"]["ept"] = ratio(-30.0, [-33.0, -27.0], "WIN")
+    assert "Energy per token −30.0 % (95 % interval −33.0 to −27.0 %" in text(record)
+
+
+def test_badges_explain_every_tag():
+    record = metrics()
+    record["tags"] = ["random-weights", "unheard-of"]
+    assert [tag for tag, _ in badges(record)] == record["tags"]
+    assert all(about for _, about in badges(record))
+
+
+def test_caveats_follow_from_facts():
+    record = metrics(ITERATIVE)
+    latency = record["compare"]["iterative_vs_linear"]["latency"]
+    latency |= {"n_units": 3, "floor_pct": 53.6}
+    latency["diagnostics"] = {"rounds": 18, "outliers": 1, "delta_pct_without_outliers": -41.1}
+    record["tags"] = ["measure-quick", "unlocked"]
+    found = " ".join(
+        caveats(record, {"cpu": {"cores": 2}, "measured": [{"load_1min": 7.5}], "git": {"dirty": True}})
+    )
+    for part in (
+        "n = 3 processes", "±53.6 %", "1 of 18 rounds", "−41.1 %", "on a CPU", "measure=paper", "not locked",
+        "L2 was not measured: no L2", "Energy per token was not measured", "load 7.5 on 2", "not committed",
+    ):  # fmt: skip
+        assert part in found
+
+
+def test_a_good_run_has_no_statistical_caveat():
+    assert not [c for c in caveats(metrics(), {}) if "processes" in c or "floor" in c]
+
+
+def test_a_simulated_run_is_not_called_a_cpu_measurement():
+    found = " ".join(caveats(simulate(metrics()), {}))
+    assert "model of the device" in found
+    assert "measured on a CPU" not in found
+
+
+def test_a_wide_floor_is_written_out():
+    block = ratio(-28.0, [-94.0, 778.0], "AMBIGUOUS", floor_pct=50800.5)
+    assert "noise floor of ±50,800 %" in verdict(with_latency(block)).sentences[0]
+
+
+def test_break_even_is_a_promise_only_after_a_win():
+    assert solver_sentence(metrics()) == (
+        "The solver took 0.5 s. By the mean latencies that is earned back after 250 forwards of iterative "
+        "instead of linear."
+    )
+    ambiguous = with_latency(ratio(-28.0, [-94.0, 778.0], "AMBIGUOUS"))
+    assert "the gain itself is not established (AMBIGUOUS)" in solver_sentence(ambiguous)
+    assert "By the simulated latencies" in solver_sentence(simulate(metrics()))
+    record = metrics()
+    record["solver"] = {
+        "seconds": 0.5,
+        "break_even_forwards": None,
+        "reason": "iterative is not faster than linear",
+    }
+    assert solver_sentence(record).endswith("There is no break-even: iterative is not faster than linear.")
+    assert solver_sentence({}) == ""
