@@ -14,6 +14,7 @@ from icd.solver.reduce import channel_classes, reduce_nets
 PROPOSALS_PER_CHANNEL = 2000
 LEAST_PROPOSALS, MOST_PROPOSALS = 100_000, 20_000_000
 TILE_SHARE = 0.8
+CELL_WORK = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Tile(LayoutSolver):
             pack_tiles(book, reduced, int(proposals * share), book.clock.left() * TILE_SHARE, self.seed)
         if not book.clock.expired():
             rest = proposals - book.proposals
+            if self.max_proposals is None:
+                rest = min(rest, CELL_WORK * min(problem.block, problem.line) // problem.size + 1)
             packed = book.layouts[book.best]
             book.enter("tile", arrange(book, packed, classes, rest, book.clock.left(), self.seed))
         return book.best
