@@ -15,10 +15,10 @@ NEAR = 96
 PAIR_WORDS = 1 << 29
 MOST_GROWTH = 1 << 34
 # Start and end temperature in units of the mean net: structure in co-activation wants the hot one,
-# structure in scale the middle one, masks without structure the cold one.
+# structure in scale the middle one, masks without structure and short searches the cold one.
 SCHEDULES = ((7.0, 2.0), (2.0, 0.5), (0.5, 0.2))
 PILOT_SHARE, PILOT_TIME = 0.1, 0.2
-LEAST_PILOT, MOST_PILOT = 20_000, 2_000_000
+LEAST_PILOT, MOST_PILOT, HOT_PER_CHANNEL = 20_000, 2_000_000, 150
 
 
 def pack_tiles(book: Book, reduced: Reduced, proposals: int, seconds: float, seed: int) -> IntArray:
@@ -76,12 +76,12 @@ class Annealing:
             return self.chain(start, proposals, seconds, SCHEDULES[-1])[0]
         deadline = self.book.clock.seconds() + seconds
         best, saved, schedule = start, 0.0, SCHEDULES[-1]
-        for option in SCHEDULES:
+        for option in SCHEDULES if pilot >= HOT_PER_CHANNEL * len(start) else SCHEDULES[1:]:
             layout, gain = self.chain(start, pilot, seconds * PILOT_TIME, option)
             if gain > saved:
                 best, saved, schedule = layout, gain, option
-        rest = proposals - pilot * len(SCHEDULES)
-        return self.chain(best, rest, deadline - self.book.clock.seconds(), schedule)[0]
+            proposals -= pilot
+        return self.chain(best, proposals, deadline - self.book.clock.seconds(), schedule)[0]
 
     def chain(
         self, start: IntArray, proposals: int, seconds: float, schedule: tuple[float, float]

@@ -12,7 +12,7 @@ from icd.solver.pack_tiles import pack_tiles
 from icd.solver.reduce import channel_classes, reduce_nets
 
 PROPOSALS_PER_CHANNEL = 2000
-LEAST_PROPOSALS, MOST_PROPOSALS = 100_000, 20_000_000
+LEAST_PROPOSALS, MOST_PROPOSALS = 100_000, 40_000_000
 TILE_SHARE = 0.8
 CELL_WORK = 1 << 31
 
