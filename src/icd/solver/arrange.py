@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from icd.contracts import IntArray, inverse
-from icd.solver.base import Book, Span
+from icd.solver.book import Book, Span
 from icd.solver.cells import Cells, make_cells
 from icd.solver.communities import find_communities
 from icd.solver.problem import Problem

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from icd.contracts import IntArray, inverse
-from icd.solver.base import Book, Span
+from icd.solver.book import Book, Span
 from icd.solver.reduce import Reduced
 
 CHUNK = 1 << 16

@@ -25,7 +25,7 @@ def order_whole_blocks(problem: Problem, cells: Cells, pi: IntArray) -> IntArray
     assignment of blocks to places that they overlap most (Hungarian method); improved by swaps and
     insertions, as many sweeps as the number of blocks allows.
     """
-    from icd.solver._cell_core import order_blocks
+    from icd.solver._slot_core import order_blocks
 
     whole = problem.size // problem.block
     if not 2 <= whole <= MAX_BLOCKS:

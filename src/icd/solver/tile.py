@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from icd.solver.arrange import arrange, movable
-from icd.solver.base import Book, LayoutSolver
+from icd.solver.base import LayoutSolver
+from icd.solver.book import Book
 from icd.solver.pack_tiles import pack_tiles
 from icd.solver.reduce import channel_classes, reduce_nets
 
