@@ -14,6 +14,7 @@ from scipy import sparse
 from icd.contracts import Layout, Nets, Solver
 from icd.errors import ConfigError, SolverTimeout
 from icd.solver import METHODS, Objective, fit
+from icd.solver.objective import tiles
 from icd.solver.tile import Tile
 
 STATS = {"before", "after", "improved", "candidates", "chosen", "proposals", "seconds", "time_limited"}
@@ -112,6 +113,23 @@ def test_planted_blocks_of_nets_are_recovered_exactly():
     ordered = rng.random((600, 256)) < np.where(np.repeat(picked, 16, axis=1), 0.5, 0.01)
     optimum = ordered.reshape(600, 16, 16).any(axis=2).sum()
     assert fit(random_graph(256, 0.05), pins, block=16).stats["after"]["T"] <= optimum
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.2], ids=["two weights", "every net its own"])
+def test_heavy_nets_win_where_nets_disagree(spread):
+    heavy, light = planted_nets(300, 128, 16, seed=1), planted_nets(300, 128, 16, seed=2)
+    pins = sparse.csr_matrix(np.vstack([heavy, light]))
+    jitter = 1.0 + spread * np.random.default_rng(0).random(600)
+    W = random_graph(128, 0.05)
+
+    def heavy_tiles(ratio):
+        weights = np.repeat([ratio, 1.0], 300) * jitter
+        pi = fit(W, Nets(pins, weights), block=16, max_proposals=400_000).pi
+        return tiles(Nets(sparse.csr_matrix(heavy), np.ones(300)), pi, block=16)
+
+    alone = fit(W, heavy, block=16, max_proposals=400_000).stats["after"]["T"]
+    assert heavy_tiles(50.0) <= 1.01 * alone
+    assert heavy_tiles(0.02) > 1.3 * alone
 
 
 def test_a_second_solve_stays_near_the_previous_layout():
