@@ -9,6 +9,7 @@ import time
 import pytest
 
 from icd.cli import expand, sweep_code
+from icd.config import conf_dir
 from icd.errors import Exit
 from tests.conftest import ROOT, icd
 
@@ -74,8 +75,13 @@ def test_showing_help_or_the_configuration_is_quick_and_writes_nothing(words, tm
 
 
 def test_a_sweep_is_expanded_before_it_runs():
-    cells = expand(["sparsity=0.3,0.5", "precision=fp8,int8", "seed=1"], multirun=True)
+    cells = expand(conf_dir(), ["sparsity=0.3,0.5", "precision=fp8,int8", "seed=1"], multirun=True)
     assert len(cells) == 4 and ["sparsity=0.3", "precision=fp8", "seed=1"] in cells
+
+
+def test_a_named_sweep_brings_its_grid_along():
+    cells = expand(conf_dir(), ["+sweeps=precision_grid", "seed=1"], multirun=True)
+    assert len(cells) == 6 and all("seed=1" in cell for cell in cells)
 
 
 @pytest.mark.parametrize(("codes", "code"), [([0, 0], 0), ([0, 1], 1), ([1, 4], 7), ([0, 3], 7), ([], 0)])
