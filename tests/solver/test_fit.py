@@ -191,6 +191,33 @@ def test_a_solver_satisfies_the_protocol_and_rejects_an_unknown_timeout_rule():
         Tile(on_timeout="retry")
 
 
+def test_solving_compiles_nothing_that_warming_did_not():
+    Tile().compile()
+
+    def compiled():
+        kernels = [
+            kernel
+            for name, module in list(sys.modules.items())
+            if name.startswith("icd.solver._") and name.endswith("_core")
+            for kernel in vars(module).values()
+            if hasattr(kernel, "signatures")
+        ]
+        assert len(kernels) > 20
+        return {kernel.py_func.__name__: len(kernel.signatures) for kernel in kernels}
+
+    before = compiled()
+    W, pins = random_graph(64), sparse.csr_matrix(np.random.default_rng(0).random((70, 64)) < 0.2)
+    wide = W.copy()
+    wide.indices, wide.indptr = wide.indices.astype(np.int64), wide.indptr.astype(np.int64)
+    for graph in (W, wide, W.astype(np.float32)):
+        graph.data.setflags(write=False)
+        for nets in (None, pins, Nets(pins, np.arange(70.0)), Nets(pins.astype(float), np.ones(70))):
+            for previous in (None, np.arange(64)):
+                fit(graph, nets, block=8, line=4, previous=previous, max_proposals=30_000)
+                fit(graph, nets, block=8, line=4, previous=previous, method="louvain")
+    assert compiled() == before
+
+
 def fresh_python(code, cache):
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache)}
     return subprocess.run(
