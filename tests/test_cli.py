@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -62,13 +62,19 @@ def test_cuda_where_there_is_none_exits_3(tmp_path):
     assert done.returncode == Exit.MISSING_RESOURCE and "device=cpu" in done.stderr
 
 
+def children_seconds() -> float:
+    """Processor seconds of finished children: what a command costs, whatever else the machine does."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.mark.parametrize("words", [["--help"], ["--cfg", "job"]])
 def test_showing_help_or_the_configuration_is_quick_and_writes_nothing(words, tmp_path):
     seconds = []
     for _ in range(3):
-        start = time.perf_counter()
+        before = children_seconds()
         done = icd(*words, cwd=tmp_path)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(children_seconds() - before)
         assert done.returncode == 0 and "sparsity" in done.stdout
     assert min(seconds) < 2.0
     assert list(tmp_path.iterdir()) == []
