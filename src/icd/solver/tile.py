@@ -13,7 +13,7 @@ from icd.solver.pack_tiles import pack_tiles
 from icd.solver.problem import Problem
 from icd.solver.reduce import channel_classes, reduce_nets
 
-TILE_PROPOSALS, CELL_PROPOSALS = 1600, 4000
+TILE_PROPOSALS, CELL_PROPOSALS = 2000, 4000
 LEAST_PROPOSALS, MOST_PROPOSALS = 100_000, 40_000_000
 CELL_WORK = 1 << 31
 TILE_SHARE = 0.8
@@ -25,7 +25,7 @@ class Tile(LayoutSolver):
 
     T: grown blocks, then swap annealing with exact gains. J: channels needed by the same nets change
     places by annealing, whole blocks by swaps and insertions. ``max_proposals`` covers both annealings;
-    by default the first gets 1600 and the second 4000 a channel, within bounds.
+    by default the first gets 2000 and the second 4000 a channel, within bounds.
     """
 
     def compile(self) -> None:
