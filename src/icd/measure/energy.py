@@ -1,0 +1,221 @@
+"""Energy of steps: the GPU's total energy counter over blocks of seconds, edges on the counter's steps.
+
+The counter steps about 11 times a second, so a window must be long and begin and end where it steps:
+
+    |-- 0.5 s dropped --|.. next step = first edge ....... >= 5 s and >= 50 steps ....... last edge|
+
+    watts      = (counter at the last edge - counter at the first) / (time between the edges)
+    energy_j   = watts x seconds of one forward, over the same window; gross: idle power is part of it
+
+Work is queued in chunks of about 25 ms, two in flight, so that the device never waits for the host and
+the counter can be polled while it works. Latency (``energy_block_ms``) and energy come from the same
+iterations: those of the chunks that overlap the window. The clock of the host and the meter are handed
+in, and so is the queue: nothing here imports a framework.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from icd.contracts import Missing
+from icd.measure.meter import Meter
+
+DROP_S = 0.5
+WINDOW_S = 5.0
+STEPS = 50
+IDLE_S = 2.0
+IDLE_STEPS = 20
+CHUNK_S = 0.025
+IN_FLIGHT = 2
+POLL_S = 0.001
+STUCK_S = 2.0  # a counter that has not stepped for so long does not move
+
+
+class Chunk(Protocol):
+    """So many iterations that were queued together."""
+
+    @property
+    def iterations(self) -> int:
+        """How many."""
+        ...
+
+    def done(self) -> bool:
+        """Whether the device has finished them."""
+        ...
+
+    def seconds(self) -> float:
+        """How long it took on the device; only after `done`."""
+        ...
+
+
+class Clock(Protocol):
+    """The host's time."""
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Let others work for about so long."""
+        ...
+
+
+class PowerSample(NamedTuple):
+    """A reading of the power draw: monotonic seconds, W."""
+
+    time_s: float
+    watts: float
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a block gave: edges in s, energy between them in J, counter steps, and the work in between."""
+
+    start_s: float
+    end_s: float
+    energy_j: float
+    steps: int
+    iterations: int
+    seconds: float
+    power: tuple[PowerSample, ...]
+    throttling: frozenset[str]
+
+    @property
+    def watts(self) -> float:
+        """Mean power between the edges."""
+        return self.energy_j / (self.end_s - self.start_s)
+
+    @property
+    def forward_s(self) -> float:
+        """Seconds of one forward; NaN for an idle window."""
+        return self.seconds / self.iterations if self.iterations else math.nan
+
+    @property
+    def forward_j(self) -> float:
+        """Gross energy of one forward in J; NaN for an idle window."""
+        return self.watts * self.forward_s
+
+
+@dataclass
+class _Edges:
+    """The counter as seen so far: first and last step inside the window, and when it last moved."""
+
+    began: float
+    last: int
+    moved: float
+    first: tuple[float, int] | None = None
+    end: tuple[float, int] | None = None
+    steps: int = 0
+
+    def see(self, now: float, energy: int, drop_s: float) -> None:
+        if energy == self.last:
+            return
+        self.last, self.moved = energy, now
+        if self.first is not None:
+            self.end, self.steps = (now, energy), self.steps + 1
+        elif now - self.began >= drop_s:
+            self.first = (now, energy)
+
+    def long_enough(self, window_s: float, steps: int) -> bool:
+        if self.first is None or self.end is None:
+            return False
+        return self.end[0] - self.first[0] >= window_s and self.steps >= steps
+
+
+@dataclass
+class _Work:
+    """Chunks in flight, and those that are done with the time at which each began and ended."""
+
+    launch: Callable[[int], Chunk] | None
+    iterations: int
+    flying: deque[Chunk] = field(default_factory=deque)
+    done: list[tuple[float, float, Chunk]] = field(default_factory=list)
+
+    def drive(self, clock: Clock) -> None:
+        if self.launch is None:
+            return
+        while self.flying and self.flying[0].done():
+            self._land(clock)
+        while len(self.flying) < IN_FLIGHT:
+            self.flying.append(self.launch(self.iterations))
+
+    def finish(self, clock: Clock) -> None:
+        while self.flying:
+            if self.flying[0].done():
+                self._land(clock)
+            else:
+                clock.sleep(POLL_S)
+
+    def _land(self, clock: Clock) -> None:
+        chunk = self.flying.popleft()
+        now = clock.now()
+        self.done.append((self.done[-1][1] if self.done else now - chunk.seconds(), now, chunk))
+
+    def between(self, start: float, end: float) -> tuple[int, float]:
+        """Iterations and seconds of the chunks that overlap the window."""
+        inside = [chunk for begin, stop, chunk in self.done if stop > start and begin < end]
+        return sum(c.iterations for c in inside), sum(c.seconds() for c in inside)
+
+
+def measure_window(
+    meter: Meter,
+    clock: Clock,
+    launch: Callable[[int], Chunk] | None,
+    *,
+    forward_s: float = CHUNK_S,
+    sample_hz: float = 10.0,
+    drop_s: float = DROP_S,
+    window_s: float = WINDOW_S,
+    steps: int = STEPS,
+) -> Window | Missing:
+    """One block of an arm, or of nothing (``launch=None``: idle power).
+
+    ``launch(n)`` queues n iterations and returns at once; ``forward_s`` is about how long one takes.
+    ``sample_hz``: how often power and throttling are read for the record; 0 for never. Missing where the
+    counter cannot be read or does not move for 2 s: an energy of 0 is never returned.
+    """
+    work = _Work(launch, max(1, round(CHUNK_S / max(forward_s, 1e-6))))
+    power: list[PowerSample] = []
+    reasons: frozenset[str] = frozenset()
+    began = clock.now()
+    first = meter.energy_mj()
+    if isinstance(first, Missing):
+        return first
+    edges = _Edges(began, first, began)
+    due = began
+    problem = None
+    while not edges.long_enough(window_s, steps):
+        work.drive(clock)
+        energy, now = meter.energy_mj(), clock.now()
+        if isinstance(energy, Missing):
+            problem = energy
+            break
+        edges.see(now, energy, drop_s)
+        if now - edges.moved > STUCK_S:
+            problem = Missing(f"the energy counter did not move for {STUCK_S:g} s")
+            break
+        if sample_hz > 0 and now >= due:
+            due += 1.0 / sample_hz
+            watts = meter.power_w()
+            if not isinstance(watts, Missing):
+                power.append(PowerSample(now, watts))
+            reasons |= meter.state().throttling
+        clock.sleep(POLL_S)
+    work.finish(clock)
+    if problem is not None:
+        return problem
+    assert edges.first is not None and edges.end is not None
+    (start, low), (end, high) = edges.first, edges.end
+    if high <= low:
+        return Missing(f"the energy counter went from {low} to {high} mJ")
+    iterations, seconds = work.between(start, end)
+    return Window(start, end, (high - low) / 1e3, edges.steps, iterations, seconds, tuple(power), reasons)
+
+
+def measure_idle(meter: Meter, clock: Clock) -> Window | Missing:
+    """Power while nothing is queued: 2 s and 20 counter steps, after half a second to settle."""
+    return measure_window(meter, clock, None, sample_hz=0.0, window_s=IDLE_S, steps=IDLE_STEPS)
