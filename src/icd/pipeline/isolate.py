@@ -153,7 +153,7 @@ def _stage(name: str) -> Callable[..., Any]:
 
         return measure
     if name == "profile":
-        from icd.pipeline.profiling import profile
+        from icd.pipeline.profiled import profile
 
         return profile
     raise ValueError(f"no stage {name!r}")

@@ -1,7 +1,6 @@
 """L2 and DRAM traffic of every arm: one profiled forward a process, under ncu, apart from all timing.
 
-The child builds one arm's step as it is timed, but without the CUDA graph: ncu serialises kernels and
-reads them one by one, so the graph would change nothing but the way they are launched.
+The parent's side: it starts `icd.pipeline.profiled` under ncu, reads what ncu wrote, and tries again.
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ from icd.pipeline.isolate import Listener, run_child
 from icd.stats.design import rounds
 
 ATTEMPTS = 3
-WARM_UP = 5  # forwards before the profiled one
 TIMEOUT_S = 300.0
 PLACES = ("/usr/local/cuda/bin/ncu", "/opt/nvidia/nsight-compute/ncu")
 NOT_FOUND = "ncu (Nsight Compute) is not on PATH; install it with the CUDA toolkit"
@@ -184,35 +182,4 @@ def _profile_arm(
 
 def without_paths(text: str) -> str:
     """``text`` with absolute paths cut down to their last part: no folder of this machine is recorded."""
-    return re.sub(r"(?<![\w.])/(?:[^\s/'\",:;]+/)+", "", text)
-
-
-def profile(
-    experiment: Experiment,
-    prepared: Prepared,
-    arm: str,
-    repetition: int,
-    device: str,
-    tell: Callable[..., None],
-) -> dict[str, Any]:
-    """The child's side: warm up, then one forward between the profiler's start and stop."""
-    import torch
-
-    from icd.pipeline.device import enter
-    from icd.pipeline.measuring import lay_out, load_values, step_of
-
-    enter(device)
-    recipe = next(a for a in prepared.arms if a.name == arm)
-    workload = lay_out(recipe, load_values(prepared), experiment.seed, repetition, 0)
-    runtime: Any = experiment.runtime
-    plain = dataclasses.replace(experiment, runtime=dataclasses.replace(runtime, cuda_graph=False))
-    step = step_of(plain, recipe, workload, device)
-    for _ in range(WARM_UP):
-        step()
-    torch.cuda.synchronize()
-    cudart: Any = torch.cuda.cudart()
-    cudart.cudaProfilerStart()
-    step()
-    torch.cuda.synchronize()
-    cudart.cudaProfilerStop()
-    return {"executed": dict(step.executed)}
+    return re.sub(r"(?<![\w.:/])/(?:[^\s/'\",:;]+/)+", "", text)

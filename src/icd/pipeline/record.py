@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,7 @@ from icd.pipeline.files import write_bytes, write_json, write_samples
 from icd.pipeline.layouts import total_cost
 from icd.pipeline.profiling import L2Record
 from icd.stats.derive import derive
+from icd.stats.wall import wall_check
 
 SCHEMA = "icd.metrics/1"
 PAIRS = {
@@ -149,23 +149,6 @@ def missing_reasons(processes: Sequence[Mapping[str, Any]], l2: L2Record) -> dic
         **(dict.fromkeys(L2_METRICS, l2.missing) if l2.missing else {}),
         **(dict.fromkeys(ENERGY_METRICS, energy) if energy else {}),
     }
-
-
-def wall_check(samples: Sequence[Sample]) -> dict[str, float] | None:
-    """By how much the host's clock says more than the device's events, in % of a forward, by arm.
-
-    The median over blocks; None where no device was timed by its own events.
-    """
-    blocks: dict[tuple[Any, ...], list[float]] = defaultdict(list)
-    for s in samples:
-        if s.metric == "latency_ms":
-            blocks[s.arm, s.process, s.allocation, s.round].append(s.value)
-    ratios: dict[str, list[float]] = defaultdict(list)
-    for s in samples:
-        if s.metric == "wall_ms":
-            events = np.mean(blocks[s.arm, s.process, s.allocation, s.round])
-            ratios[s.arm].append(s.value / float(events))
-    return {arm: 100.0 * (float(np.median(r)) - 1.0) for arm, r in ratios.items()} or None
 
 
 def count_tiles(widths: Mapping[str, Sequence[int]], sites: Sequence[Mapping[str, Any]]) -> dict[str, int]:
