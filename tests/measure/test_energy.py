@@ -7,7 +7,7 @@ import math
 import pytest
 
 from icd.contracts import Missing
-from icd.measure.energy import STEPS, WINDOW_S, measure_idle, measure_window
+from icd.measure.energy import STEPS, WINDOW_S, counter_moves, measure_idle, measure_window
 from icd.measure.meter import NvmlMeter, State, around, throttling
 from icd.measure.power import begin, energy_rounds
 from icd.stats.derive import derive
@@ -156,3 +156,11 @@ def test_idling_and_set_clocks_are_no_throttling():
 
 def test_clock_and_temperature_of_a_block_are_those_around_it():
     assert around(State(1000.0, None, frozenset()), State(2000.0, 60.0, frozenset())) == (1500.0, 60.0)
+
+
+def test_a_counter_is_seen_to_move_or_said_to_stand_still():
+    gpu = FakeGpu()
+    assert counter_moves(gpu, gpu) is None
+    gpu = FakeGpu(step_hz=0)
+    assert "did not move for 1 s" in counter_moves(gpu, gpu).reason
+    assert counter_moves(FakeGpu(broken_after_s=0), gpu) == Missing("the counter broke")

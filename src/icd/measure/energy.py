@@ -219,3 +219,16 @@ def measure_window(
 def measure_idle(meter: Meter, clock: Clock) -> Window | Missing:
     """Power while nothing is queued: 2 s and 20 counter steps, after half a second to settle."""
     return measure_window(meter, clock, None, sample_hz=0.0, window_s=IDLE_S, steps=IDLE_STEPS)
+
+
+def counter_moves(meter: Meter, clock: Clock, within_s: float = 1.0) -> Missing | None:
+    """None when the energy counter steps within ``within_s``, else why it does not."""
+    began, first = clock.now(), meter.energy_mj()
+    while not isinstance(first, Missing):
+        energy = meter.energy_mj()
+        if isinstance(energy, Missing) or energy != first:
+            return energy if isinstance(energy, Missing) else None
+        if clock.now() - began > within_s:
+            return Missing(f"the energy counter did not move for {within_s:g} s")
+        clock.sleep(POLL_S)
+    return first

@@ -75,6 +75,7 @@ def build_metrics(
             "executed": executed,
             "engine_check": check,
         }
+    wall = wall_check(samples)
     compare = {name: {**block, **_computed(name, out_arms)} for name, block in derived["compare"].items()}
     card = facts["card"]
     return {
@@ -134,7 +135,10 @@ def build_metrics(
                 "regime": "warm",
                 "note": "one profiled forward a repetition, each in a process of its own, under ncu",
             },
-            "wall_vs_events_pct": wall_check(samples),
+            "wall": {
+                "vs_events_pct": wall,
+                "reason": None if wall else "no device was timed by its own events",
+            },
         },
         "derivation": {**settings, "objective": asdict(experiment.solver.objective)},
         "inputs": {"shape": facts["input_shape"], "sha256": facts["input_sha256"], "tokens": facts["tokens"]},
