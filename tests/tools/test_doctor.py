@@ -10,9 +10,10 @@ import pytest
 
 from icd.contracts import Missing
 from icd.errors import ConfigError, Exit
-from icd.tools import doctor
-from icd.tools.doctor import Finding, gpu, l2, main, packages, torch_finding
-from tests.conftest import icd
+from icd.tools import doctor, machine
+from icd.tools.doctor import main, packages, torch_finding
+from icd.tools.machine import gpu, l2
+from tests.conftest import ROOT, icd
 
 NAMES = {"packages", "torch", "compile", "gpu", "energy", "l2", "minilm", "hub", "mlflow", "disk", "cpu"}
 
@@ -61,18 +62,25 @@ def test_a_torch_that_takes_forever_is_given_up():
     assert found.ok is None and "more than 0.2 s" in found.what
 
 
-def test_a_missing_base_package_is_named(monkeypatch):
+def test_a_missing_base_package_is_named_and_exit_3(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "requires", lambda name: ["numpy>=2", "scipy", 'pytest; extra == "dev"'])
     monkeypatch.setattr(doctor, "_installed", lambda name: name != "scipy")
-    found = packages()
-    if found.ok is not None:  # None: run from sources that are not installed
-        assert found.ok is False and "missing: scipy" in found.what
-
-
-def test_broken_packages_are_exit_3(monkeypatch, capsys):
-    monkeypatch.setattr(doctor, "packages", lambda: Finding("packages", False, "missing: scipy"))
-    monkeypatch.setattr(doctor, "TORCH", 'print(\'{"version": "2", "cuda": null, "gpus": []}\')')
+    assert packages().ok is False
     assert main([]) == Exit.MISSING_RESOURCE
-    assert "no    packages     missing: scipy" in capsys.readouterr().out
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "missing: scipy" in line and line.startswith("no ")
+
+
+def test_a_broken_torch_is_exit_3(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "TORCH", "raise ImportError('no such symbol')")
+    assert main([]) == Exit.MISSING_RESOURCE
+    assert "torch cannot be imported: ImportError: no such symbol" in capsys.readouterr().out
+
+
+def test_finding_out_what_is_missing_needs_the_standard_library_alone():
+    code = "import sys, icd.tools.doctor; print([m for m in ('numpy', 'torch', 'hydra') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
 
 
 class FakeNvml:
@@ -138,10 +146,10 @@ def test_without_a_driver_energy_is_null_and_says_so():
 def test_counters_for_administrators_only_come_with_the_remedy(tmp_path, monkeypatch):
     params = tmp_path / "params"
     params.write_text("RmProfilingAdminOnly: 1\n")
-    monkeypatch.setattr(doctor.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(machine.os, "geteuid", lambda: 1000)
     found = l2(lambda: "/bin/false", params)
     assert found.ok is False and "NVreg_RestrictProfilingToAdminUsers=0" in found.remedy
-    monkeypatch.setattr(doctor.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(machine.os, "geteuid", lambda: 0)
     assert l2(lambda: "/bin/false", params).ok is True
 
 

@@ -129,7 +129,7 @@ def _execute(
         log.write("measure", process=process, of=count)
     l2 = profile_arms(experiment, prepared, work, listen)
     samples += l2.samples
-    log.write("profile", ok=not l2.missing, runs=len(l2.runs), reason=l2.missing)
+    log.write("profile", ok=not (l2.runs and l2.missing), runs=len(l2.runs), reason=l2.missing)
     around = ("throttling", "no_energy")
     env["measured"] = [{**p["environment"], **{key: p[key] for key in around}} for p in processes]
     write_json(folder / "env.json", env)
