@@ -58,7 +58,13 @@ def run_child(
             start_new_session=bool(prefix),
         )
         end = partial(_end, child, group=bool(prefix))
-        timer = threading.Timer(timeout_s, end) if timeout_s else None
+        late = threading.Event()
+
+        def too_late() -> None:
+            late.set()
+            end()
+
+        timer = threading.Timer(timeout_s, too_late) if timeout_s else None
         if timer:
             timer.start()
         try:
@@ -73,6 +79,8 @@ def run_child(
         finally:
             if timer:
                 timer.cancel()
+    if late.is_set():
+        raise MeasurementError(f"the {stage} process was ended after {timeout_s:g} s")
     return _result(job, log, stage, code)
 
 
