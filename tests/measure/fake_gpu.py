@@ -58,11 +58,11 @@ class FakeGpu:
     def state(self) -> State:
         return State(1980.0, 55.0, self.throttled)
 
-    def launcher(self, forward_s: float, host_s: float = 0.0) -> Callable[[int], FakeChunk]:
+    def launcher(self, forward_s: float, host_s: float = 0.0) -> Callable[..., FakeChunk]:
         """A step of ``forward_s`` on the device that takes the host ``host_s`` to launch."""
 
-        def launch(iterations: int) -> FakeChunk:
-            begin = max(self.free_at, self.time_s)
+        def launch(iterations: int, before: FakeChunk | None) -> FakeChunk:
+            begin = before.end if before else max(self.free_at, self.time_s)
             for _ in range(iterations):
                 self.advance(host_s)
                 self.free_at = max(self.free_at, self.time_s) + forward_s

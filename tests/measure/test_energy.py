@@ -34,6 +34,13 @@ def test_a_launch_bound_step_pays_for_the_pauses_of_the_device():
     assert window.forward_j == pytest.approx(0.3, rel=0.02)
 
 
+def test_pauses_of_the_host_count_in_time_and_energy_alike():
+    gpu = FakeGpu(reading_s=5e-3)  # a driver that answers slowly leaves pauses in a launch-bound step
+    window = measure_window(gpu, gpu, gpu.launcher(0.5e-3, host_s=1e-3), forward_s=1e-3)
+    idle = window.forward_s - 0.5e-3
+    assert window.forward_j == pytest.approx(500 * 0.5e-3 + 100 * idle, rel=0.02)
+
+
 def test_the_first_half_second_is_dropped():
     gpu = FakeGpu()
     began = gpu.now()

@@ -7,11 +7,19 @@ import pytest
 
 from icd.contracts import Missing
 from icd.measure.energy import measure_idle, measure_window
+from icd.measure.inflight import CudaQueue, SystemClock
 from icd.measure.latency import time_block
 from icd.measure.meter import open_meter
-from icd.measure.power import CudaQueue, SystemClock
 
 pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cuda() -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
 
 
 class MatMul:

@@ -9,19 +9,18 @@ The counter steps about 11 times a second, so a window must be long and begin an
 
 Work is queued in chunks of about 25 ms, two in flight, so that the device never waits for the host and
 the counter can be polled while it works. Latency (``energy_block_ms``) and energy come from the same
-iterations: those of the chunks that overlap the window. The clock of the host and the meter are handed
-in, and so is the queue: nothing here imports a framework.
+iterations: those of the chunks that overlap the window. The meter, the host's clock and the way work is
+queued are handed in: nothing here imports a framework.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from icd.contracts import Missing
+from icd.measure.inflight import CHUNK_S, POLL_S, Clock, Launch, Work
 from icd.measure.meter import Meter
 
 DROP_S = 0.5
@@ -29,39 +28,7 @@ WINDOW_S = 5.0
 STEPS = 50
 IDLE_S = 2.0
 IDLE_STEPS = 20
-CHUNK_S = 0.025
-IN_FLIGHT = 2
-POLL_S = 0.001
 STUCK_S = 2.0  # a counter that has not stepped for so long does not move
-
-
-class Chunk(Protocol):
-    """So many iterations that were queued together."""
-
-    @property
-    def iterations(self) -> int:
-        """How many."""
-        ...
-
-    def done(self) -> bool:
-        """Whether the device has finished them."""
-        ...
-
-    def seconds(self) -> float:
-        """How long it took on the device; only after `done`."""
-        ...
-
-
-class Clock(Protocol):
-    """The host's time."""
-
-    def now(self) -> float:
-        """Monotonic seconds."""
-        ...
-
-    def sleep(self, seconds: float) -> None:
-        """Let others work for about so long."""
-        ...
 
 
 class PowerSample(NamedTuple):
@@ -126,45 +93,10 @@ class _Edges:
         return self.end[0] - self.first[0] >= window_s and self.steps >= steps
 
 
-@dataclass
-class _Work:
-    """Chunks in flight, and those that are done with the time at which each began and ended."""
-
-    launch: Callable[[int], Chunk] | None
-    iterations: int
-    flying: deque[Chunk] = field(default_factory=deque)
-    done: list[tuple[float, float, Chunk]] = field(default_factory=list)
-
-    def drive(self, clock: Clock) -> None:
-        if self.launch is None:
-            return
-        while self.flying and self.flying[0].done():
-            self._land(clock)
-        while len(self.flying) < IN_FLIGHT:
-            self.flying.append(self.launch(self.iterations))
-
-    def finish(self, clock: Clock) -> None:
-        while self.flying:
-            if self.flying[0].done():
-                self._land(clock)
-            else:
-                clock.sleep(POLL_S)
-
-    def _land(self, clock: Clock) -> None:
-        chunk = self.flying.popleft()
-        now = clock.now()
-        self.done.append((self.done[-1][1] if self.done else now - chunk.seconds(), now, chunk))
-
-    def between(self, start: float, end: float) -> tuple[int, float]:
-        """Iterations and seconds of the chunks that overlap the window."""
-        inside = [chunk for begin, stop, chunk in self.done if stop > start and begin < end]
-        return sum(c.iterations for c in inside), sum(c.seconds() for c in inside)
-
-
 def measure_window(
     meter: Meter,
     clock: Clock,
-    launch: Callable[[int], Chunk] | None,
+    launch: Launch | None,
     *,
     forward_s: float = CHUNK_S,
     sample_hz: float = 10.0,
@@ -174,11 +106,12 @@ def measure_window(
 ) -> Window | Missing:
     """One block of an arm, or of nothing (``launch=None``: idle power).
 
-    ``launch(n)`` queues n iterations and returns at once; ``forward_s`` is about how long one takes.
+    ``launch(n, before)`` queues n iterations behind the chunk ``before`` and returns;
+    ``forward_s`` is about how long one takes.
     ``sample_hz``: how often power and throttling are read for the record; 0 for never. Missing where the
     counter cannot be read or does not move for 2 s: an energy of 0 is never returned.
     """
-    work = _Work(launch, max(1, round(CHUNK_S / max(forward_s, 1e-6))))
+    work = Work(launch, max(1, round(CHUNK_S / max(forward_s, 1e-6))))
     power: list[PowerSample] = []
     reasons: frozenset[str] = frozenset()
     began = clock.now()
@@ -189,7 +122,7 @@ def measure_window(
     due = began
     problem = None
     while not edges.long_enough(window_s, steps):
-        work.drive(clock)
+        ahead = work.drive(clock)
         energy, now = meter.energy_mj(), clock.now()
         if isinstance(energy, Missing):
             problem = energy
@@ -204,7 +137,8 @@ def measure_window(
             if not isinstance(watts, Missing):
                 power.append(PowerSample(now, watts))
             reasons |= meter.state().throttling
-        clock.sleep(POLL_S)
+        if ahead:
+            clock.sleep(POLL_S)
     work.finish(clock)
     if problem is not None:
         return problem

@@ -6,17 +6,14 @@ energy takes 5.5 s where one of latency takes a fraction of a second.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from icd.contracts import Missing, Sample, Step
-from icd.measure.energy import Chunk, Clock, Window, measure_idle, measure_window
+from icd.contracts import Missing, Sample
+from icd.measure.energy import Window, measure_idle, measure_window
+from icd.measure.inflight import Clock, Launch
 from icd.measure.meter import Meter, around
-
-if TYPE_CHECKING:
-    import torch
 
 
 class PowerRow(NamedTuple):
@@ -41,54 +38,6 @@ class EnergyRecord:
     began_s: float = 0.0
 
 
-@dataclass(frozen=True)
-class SystemClock:
-    """The host's monotonic clock."""
-
-    def now(self) -> float:
-        """Seconds."""
-        return time.perf_counter()
-
-    def sleep(self, seconds: float) -> None:
-        """Give the core away."""
-        time.sleep(seconds)
-
-
-@dataclass(frozen=True)
-class CudaChunk:
-    """Iterations between two CUDA events of the current stream."""
-
-    iterations: int
-    start: torch.cuda.Event
-    end: torch.cuda.Event
-
-    def done(self) -> bool:
-        """Whether the device has finished it."""
-        return bool(self.end.query())
-
-    def seconds(self) -> float:
-        """Between the events."""
-        return float(self.start.elapsed_time(self.end)) / 1e3
-
-
-@dataclass(frozen=True)
-class CudaQueue:
-    """Queues chunks of one step on the current stream."""
-
-    step: Step
-
-    def launch(self, iterations: int) -> Chunk:
-        """Queue ``iterations`` calls between two events."""
-        import torch
-
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        for _ in range(iterations):
-            self.step()
-        end.record()
-        return CudaChunk(iterations, start, end)
-
-
 def begin(meter: Meter | Missing, clock: Clock) -> EnergyRecord:
     """The record of a process, with the power of the idle device; ``missing`` is set where none is read."""
     record = EnergyRecord(began_s=clock.now())
@@ -104,7 +53,7 @@ def energy_rounds(
     record: EnergyRecord,
     meter: Meter,
     clock: Clock,
-    launches: Mapping[str, Callable[[int], Chunk]],
+    launches: Mapping[str, Launch],
     orders: Sequence[Sequence[str]],
     *,
     forward_s: Mapping[str, float],

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from icd.contracts import Missing, Step
+from icd.measure.inflight import CudaQueue, SystemClock
 from icd.measure.latency import time_block
 from icd.measure.meter import NvmlMeter, open_meter
-from icd.measure.power import CudaQueue, EnergyRecord, SystemClock, begin, energy_rounds
+from icd.measure.power import EnergyRecord, begin, energy_rounds
 from icd.stats.design import rounds
 
 if TYPE_CHECKING:

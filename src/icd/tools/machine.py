@@ -11,8 +11,8 @@ from typing import Any
 from icd.contracts import Missing
 from icd.measure.energy import counter_moves
 from icd.measure.environment import cpu
+from icd.measure.inflight import SystemClock
 from icd.measure.meter import SET_CLOCKS, NvmlMeter
-from icd.measure.power import SystemClock
 from icd.pipeline.profiling import find_ncu, ncu_version
 from icd.tools.doctor import Finding
 
