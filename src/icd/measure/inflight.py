@@ -92,6 +92,7 @@ class Work:
         return ahead
 
     def finish(self, clock: Clock) -> None:
+        """Wait for what is still in flight."""
         while self.flying:
             if self.flying[0].done():
                 self._land(clock)
