@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
 
 import pytest
 
@@ -81,6 +82,19 @@ def test_a_child_that_dies_is_an_error_with_what_it_wrote_last(tmp_path, monkeyp
     monkeypatch.setattr(isolate.sys, "executable", "/bin/false")
     with pytest.raises(MeasurementError, match="ended with code 1 and no result"):
         isolate.run_child("prepare", {}, tmp_path, print)
+
+
+def test_a_child_behind_a_prefix_is_ended_with_all_it_started_when_its_time_is_up(tmp_path):
+    prefix = ("sh", "-c", "sleep 47.11 & wait")
+    with pytest.raises(MeasurementError, match=r"the profile process was ended after 0\.5 s"):
+        isolate.run_child("profile", {}, tmp_path, print, prefix=prefix, timeout_s=0.5)
+    left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    assert "sleep 47.11" not in left.splitlines()
+
+
+def test_a_prefix_starts_the_child_and_its_result_comes_back(tmp_path):
+    with pytest.raises(MeasurementError, match="no stage 'dance'"):
+        isolate.run_child("dance", {}, tmp_path, print, prefix=("env", "A=1"), timeout_s=60)
 
 
 def test_a_childs_error_is_raised_here_with_its_own_type_and_cause(tmp_path):

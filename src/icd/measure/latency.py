@@ -4,14 +4,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from icd.contracts import Sample, Step
+from icd.measure.meter import Meter, State, around
 from icd.measure.protocol import Protocol
+
+UNREAD = State(None, None, frozenset())
+
+
+@dataclass(frozen=True)
+class Block:
+    """Milliseconds of each iteration; ``wall_ms``: of one on the host's clock, between synchronisations.
+
+    ``wall_ms`` cross-checks the device's own events; None on a CPU, where both are one clock.
+    """
+
+    ms: list[float]
+    wall_ms: float | None = None
+
+
+@dataclass
+class LatencyRecord:
+    """Raw samples of one allocation, and the reasons for throttling that were seen between blocks."""
+
+    samples: list[Sample] = field(default_factory=list)
+    throttling: set[str] = field(default_factory=set)
 
 
 def warm_up(steps: Mapping[str, Step], iterations: int, device: str) -> float:
     """Run every arm ``iterations`` times (at least once); the median of the arms' last iterations in ms."""
-    last = sorted(time_block(step, max(1, iterations), device)[-1] for step in steps.values())
+    last = sorted(time_block(step, max(1, iterations), device).ms[-1] for step in steps.values())
     return last[len(last) // 2]
 
 
@@ -24,27 +47,36 @@ def measure_rounds(
     allocation: int,
     device: str,
     done: Callable[[int], None],
-) -> list[Sample]:
+    meter: Meter | None = None,
+) -> LatencyRecord:
     """Raw latency samples of one allocation; ``orders`` names the arms of each round in their order.
 
-    ``done(round)`` is called between rounds, never inside one.
+    ``done(round)`` is called between rounds, and ``meter`` is read between blocks, never inside one.
+    On a GPU each block also gives one sample ``wall_ms``.
     """
     iterations = protocol.block_iterations(warm_up(steps, protocol.warmup_iter, device))
-    samples: list[Sample] = []
+    record = LatencyRecord()
     for number, order in enumerate(orders):
+        before = meter.state() if meter else UNREAD
         for position, arm in enumerate(order):
             step = steps[arm]
-            source = str(step.executed["source"])
-            samples += [
-                Sample(arm, "latency_ms", process, allocation, number, position, i, ms, "ms", source)
-                for i, ms in enumerate(time_block(step, iterations, device))
-            ]
+            block = time_block(step, iterations, device)
+            after = meter.state() if meter else UNREAD
+            row = Sample(
+                arm, "latency_ms", process, allocation, number, position, 0, 0.0, "ms",
+                str(step.executed["source"]), *around(before, after),
+            )  # fmt: skip
+            record.samples += [row._replace(iteration=i, value=ms) for i, ms in enumerate(block.ms)]
+            if block.wall_ms is not None:
+                record.samples.append(row._replace(metric="wall_ms", value=block.wall_ms))
+            record.throttling |= after.throttling
+            before = after
         done(number)
-    return samples
+    return record
 
 
-def time_block(step: Step, iterations: int, device: str) -> list[float]:
-    """Milliseconds of each of ``iterations`` consecutive calls.
+def time_block(step: Step, iterations: int, device: str) -> Block:
+    """The times of ``iterations`` consecutive calls.
 
     On a GPU the time between CUDA events around each call, read after one synchronisation; on a CPU
     the monotonic clock.
@@ -56,20 +88,22 @@ def time_block(step: Step, iterations: int, device: str) -> list[float]:
         start = time.perf_counter_ns()
         step()
         out.append((time.perf_counter_ns() - start) / 1e6)
-    return out
+    return Block(out)
 
 
-def _time_block_cuda(step: Step, iterations: int) -> list[float]:
+def _time_block_cuda(step: Step, iterations: int) -> Block:
     import torch
 
-    torch.cuda.synchronize()
     events = [
         (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
         for _ in range(iterations)
     ]
+    torch.cuda.synchronize()
+    began = time.perf_counter_ns()
     for start, end in events:
         start.record()
         step()
         end.record()
     torch.cuda.synchronize()
-    return [float(start.elapsed_time(end)) for start, end in events]
+    wall_ms = (time.perf_counter_ns() - began) / 1e6 / iterations
+    return Block([float(start.elapsed_time(end)) for start, end in events], wall_ms)

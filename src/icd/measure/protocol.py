@@ -19,6 +19,11 @@ class Protocol:
     balanced order; an allocation is a fresh copy of all arms; a process a fresh child process, and the
     statistical unit. ``repeats=auto``: 20 iterations, or as many as 0.3 s take (2 at least) where one
     takes longer than 15 ms.
+
+    ``power_rounds``: rounds of energy blocks (5.5 s of each arm) after the latency rounds of the first
+    allocation of each process, on a GPU; ``power_sample_hz``: readings of the power draw a second, for
+    ``power.csv``. ``ncu_repetitions``: profiled forwards of each arm, each in a process of its own; an
+    interval needs 2, a published one 3 or more.
     """
 
     name: str
@@ -29,6 +34,9 @@ class Protocol:
     warmup_iter: int
     ncu_enable: bool
     power_enable: bool
+    ncu_repetitions: int = 0
+    power_rounds: int = 0
+    power_sample_hz: float = 10.0
 
     def __post_init__(self) -> None:
         for key in ("processes", "allocations", "rounds"):
@@ -36,8 +44,23 @@ class Protocol:
                 raise ConfigError(f"measure.{key}={getattr(self, key)}: expected 1 or more")
         if self.repeats != "auto" and self.repeats < 1:
             raise ConfigError(f"measure.repeats={self.repeats}: expected auto, or 1 or more")
-        if self.warmup_iter < 0:
-            raise ConfigError(f"measure.warmup_iter={self.warmup_iter}: expected 0 or more")
+        for key in ("warmup_iter", "ncu_repetitions", "power_rounds"):
+            if getattr(self, key) < 0:
+                raise ConfigError(f"measure.{key}={getattr(self, key)}: expected 0 or more")
+        if not 0 <= self.power_sample_hz <= 100:
+            raise ConfigError(f"measure.power_sample_hz={self.power_sample_hz}: expected 0 to 100")
+
+    def no_energy(self) -> str | None:
+        """Why no energy is to be measured; None where it is."""
+        if not self.power_enable:
+            return "measure.power_enable=false"
+        return None if self.power_rounds else "measure.power_rounds=0"
+
+    def no_l2(self) -> str | None:
+        """Why no forward is to be profiled; None where some are."""
+        if not self.ncu_enable:
+            return "measure.ncu_enable=false"
+        return None if self.ncu_repetitions else "measure.ncu_repetitions=0"
 
     def block_iterations(self, iteration_ms: float) -> int:
         """Iterations of one block for a step that takes ``iteration_ms``."""

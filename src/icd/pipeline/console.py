@@ -48,7 +48,7 @@ class Console:
         if event["event"] == "stage":
             self.bar.console.print(f"[dim]{event.get('message', event['what'])}[/dim]")
         elif event["event"] == "progress":
-            name = (self.prefix if event["what"] == "measuring" else "") + event["what"]
+            name = (self.prefix if event["what"].startswith("measuring") else "") + event["what"]
             if name not in self.tasks:
                 self.tasks[name] = self.bar.add_task(name, total=event["total"])
             self.bar.update(self.tasks[name], completed=event["done"], total=event["total"])

@@ -20,3 +20,11 @@ def resolve(asked: str) -> str:
     if index >= torch.cuda.device_count():
         raise MissingResource(f"device={asked}: this machine has {torch.cuda.device_count()} CUDA device(s)")
     return f"cuda:{index}"
+
+
+def enter(device: str) -> None:
+    """Make ``device`` the current one of this process, so that streams and events are its own."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.set_device(device)

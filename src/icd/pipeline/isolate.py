@@ -10,10 +10,13 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,32 +31,68 @@ QUIET = {
 }
 
 
-def run_child(stage: str, arguments: dict[str, Any], folder: Path, listen: Listener) -> Any:
-    """Run ``stage`` (``prepare`` or ``measure``) in a fresh process and return its result.
+def run_child(
+    stage: str,
+    arguments: dict[str, Any],
+    folder: Path,
+    listen: Listener,
+    *,
+    prefix: Sequence[str] = (),
+    timeout_s: float | None = None,
+) -> Any:
+    """Run ``stage`` (``prepare``, ``measure`` or ``profile``) in a fresh process and return its result.
 
-    ``folder`` is private to the run. An `IcdError` of the child is raised here with its code; a child
-    that dies raises `MeasurementError` with the last lines it wrote.
+    ``folder`` is private to the run; ``prefix``: words of a command that starts the child for us (a
+    profiler); after ``timeout_s`` it is ended with all that it started. An `IcdError` of the child is
+    raised here with its code; a child that dies raises `MeasurementError` with the last lines it wrote.
     """
     job = folder / f"{stage}-{arguments.get('process', 0)}.job"
     job.write_bytes(pickle.dumps({"stage": stage, **arguments}))
     log = job.with_suffix(".stderr")
     with log.open("wb") as stderr:
         child = subprocess.Popen(
-            [sys.executable, "-m", "icd.pipeline.isolate", str(job)],
+            [*prefix, sys.executable, "-m", "icd.pipeline.isolate", str(job)],
             stdout=subprocess.PIPE,
             stderr=stderr,
             env={**QUIET, **os.environ},
+            start_new_session=bool(prefix),
         )
+        end = partial(_end, child, group=bool(prefix))
+        late = threading.Event()
+
+        def too_late() -> None:
+            late.set()
+            end()
+
+        timer = threading.Timer(timeout_s, too_late) if timeout_s else None
+        if timer:
+            timer.start()
         try:
             assert child.stdout is not None
             for line in child.stdout:
                 _hear(line, listen)
             code = child.wait()
         except BaseException:
-            child.kill()
+            end()
             child.wait()
             raise
+        finally:
+            if timer:
+                timer.cancel()
+    if late.is_set():
+        raise MeasurementError(f"the {stage} process was ended after {timeout_s:g} s")
     return _result(job, log, stage, code)
+
+
+def _end(child: subprocess.Popen[bytes], *, group: bool) -> None:
+    """Kill the child; with ``group`` also what it started, for it leads a session of its own."""
+    try:
+        if group:
+            os.killpg(child.pid, signal.SIGKILL)
+        else:
+            child.kill()
+    except ProcessLookupError:
+        pass
 
 
 def _hear(line: bytes, listen: Listener) -> None:
@@ -121,6 +160,10 @@ def _stage(name: str) -> Callable[..., Any]:
         from icd.pipeline.measuring import measure
 
         return measure
+    if name == "profile":
+        from icd.pipeline.profiled import profile
+
+        return profile
     raise ValueError(f"no stage {name!r}")
 
 

@@ -1,4 +1,8 @@
-"""A measuring process: fresh copies of every arm, checks and quality, then timed rounds."""
+"""A measuring process: fresh copies of every arm, checks and quality, then timed rounds.
+
+Energy has rounds of its own, behind the latency rounds of the first allocation; counters of the cache
+are read elsewhere (`icd.pipeline.profiling`).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ from icd.measure.environment import torch_environment
 from icd.measure.latency import measure_rounds
 from icd.pipeline.arms import Arm, Prepared, shuffle_layouts, shuffled_sites
 from icd.pipeline.checks import engine_check
+from icd.pipeline.device import enter
+from icd.pipeline.energy import add_energy, open_energy
 from icd.pipeline.experiment import Experiment
 from icd.stats.design import rounds
 from icd.transform.permute import permute
@@ -22,7 +28,11 @@ Tell = Callable[..., None]
 def measure(
     experiment: Experiment, prepared: Prepared, process: int, device: str, tell: Tell
 ) -> dict[str, Any]:
-    """Samples, checks, quality and what was executed, of one process."""
+    """Samples, checks, quality and what was executed, of one process.
+
+    ``power``: rows of power.csv; ``no_energy``: why there is no energy; ``throttling``: the reasons seen.
+    """
+    enter(device)
     values = load_values(prepared)
     protocol = experiment.measure
     samples: list[Sample] = []
@@ -30,6 +40,8 @@ def measure(
     quality: dict[str, Any] = {}
     executed: dict[str, Any] = {}
     simulated = values["dense"].card.simulated
+    meter, energy = open_energy(protocol, device, simulated)
+    throttling: set[str] = set()
     for allocation in range(protocol.allocations):
         arms = {arm.name: lay_out(arm, values, experiment.seed, process, allocation) for arm in prepared.arms}
         steps = {arm.name: step_of(experiment, arm, arms[arm.name], device) for arm in prepared.arms}
@@ -52,21 +64,36 @@ def measure(
                 len(prepared.arms), protocol.rounds, _seed(experiment.seed, process, allocation)
             )
         ]
-        first = allocation * protocol.rounds
-
-        def done(number: int, first: int = first) -> None:
-            tell(
-                "progress",
-                what="measuring",
-                done=first + number + 1,
-                total=protocol.allocations * protocol.rounds,
-            )
-
-        samples += measure_rounds(
-            steps, orders, protocol, process=process, allocation=allocation, device=device, done=done
+        latency = measure_rounds(
+            steps,
+            orders,
+            protocol,
+            process=process,
+            allocation=allocation,
+            device=device,
+            done=progress(
+                tell, "measuring", allocation * protocol.rounds, protocol.allocations * protocol.rounds
+            ),
+            meter=None if isinstance(meter, Missing) else meter,
         )
+        samples += latency.samples
+        throttling |= latency.throttling
+        if allocation == 0:
+            add_energy(
+                energy,
+                meter,
+                steps,
+                protocol,
+                process=process,
+                seed=_seed(experiment.seed, process, protocol.allocations),
+                device=device,
+                done=progress(tell, "measuring energy", 0, protocol.power_rounds),
+            )
     return {
-        "samples": samples,
+        "samples": samples + energy.samples,
+        "power": energy.power,
+        "no_energy": energy.missing,
+        "throttling": sorted(throttling | energy.throttling),
         "checks": checks,
         "quality": quality,
         "executed": executed,
@@ -80,6 +107,11 @@ def describe(step: Step, simulated: bool) -> dict[str, Any]:
         return dict(step.executed)
     reason = "outputs are executed on the CPU; latency, L2 and energy are those of a simulated device"
     return {**step.executed, "source": "simulated", "reason": reason}
+
+
+def progress(tell: Tell, what: str, before: int, total: int) -> Callable[[int], None]:
+    """Tells of each finished round of ``what``, with ``before`` of ``total`` done in earlier allocations."""
+    return lambda number: tell("progress", what=what, done=before + number + 1, total=total)
 
 
 def _seed(seed: int, process: int, allocation: int) -> int:

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 
 from icd.contracts import Sample
+from icd.measure.power import PowerRow
 from icd.pipeline.arms import Prepared
 from icd.pipeline.experiment import Experiment
 from icd.pipeline.files import write_bytes, write_json, write_samples
 from icd.pipeline.layouts import total_cost
+from icd.pipeline.profiling import L2Record
 from icd.stats.derive import derive
+from icd.stats.wall import wall_check
 
 SCHEMA = "icd.metrics/1"
 PAIRS = {
@@ -25,8 +28,8 @@ PAIRS = {
     "shuffle_vs_linear": ("shuffle", "linear"),
     "aa": ("aa", "linear"),
 }
-NO_L2 = "no L2 counter is read on this device"
-NO_ENERGY = "no energy counter is read on this device"
+L2_METRICS = ("l2_served_pct", "l2_lookup_hit_pct", "dram_bytes_per_token")
+ENERGY_METRICS = ("energy_j", "watts", "idle_watts")
 
 
 def build_metrics(
@@ -34,11 +37,15 @@ def build_metrics(
     prepared: Prepared,
     processes: Sequence[Mapping[str, Any]],
     samples: Sequence[Sample],
+    l2: L2Record,
     *,
     run_id: str,
     created: str,
 ) -> dict[str, Any]:
-    """``metrics.json`` without its gates; ``processes`` are the results of the measuring processes."""
+    """``metrics.json`` without its gates; ``processes`` are the results of the measuring processes.
+
+    ``samples`` hold those of ``l2`` as well.
+    """
     facts = prepared.facts
     arms = [arm.name for arm in prepared.arms]
     settings = {
@@ -46,7 +53,7 @@ def build_metrics(
         "tokens": facts["tokens"],
         "l2_metric": "l2_served_pct",
         "regime": "warm",
-        "reasons": missing_reasons(experiment, facts),
+        "reasons": missing_reasons(processes, l2),
     }
     derived = derive(samples, arms, **settings)
     first = processes[0]
@@ -68,6 +75,7 @@ def build_metrics(
             "executed": executed,
             "engine_check": check,
         }
+    wall = wall_check(samples)
     compare = {name: {**block, **_computed(name, out_arms)} for name, block in derived["compare"].items()}
     card = facts["card"]
     return {
@@ -113,32 +121,37 @@ def build_metrics(
         "sites": site_table(facts),
         "bridge": {"value": None, "reason": "bridge=none"},
         "protocol": {
-            "processes": len({s.process for s in samples}),
+            "processes": len(processes),
             "allocations": experiment.measure.allocations,
             "rounds": experiment.measure.rounds,
             "unit": "process mean of log ratios",
+            "energy": {
+                "rounds": len({s.round for s in samples if s.metric == "watts"}),
+                "note": "rounds of their own behind the latency rounds of each process's first allocation; "
+                "gross: idle power is part of it",
+            },
+            "l2": {
+                "repetitions": len({s.process for s in l2.samples}),
+                "regime": "warm",
+                "note": "one profiled forward a repetition, each in a process of its own, under ncu",
+            },
+            "wall": {
+                "vs_events_pct": wall,
+                "reason": None if wall else "no device was timed by its own events",
+            },
         },
         "derivation": {**settings, "objective": asdict(experiment.solver.objective)},
         "inputs": {"shape": facts["input_shape"], "sha256": facts["input_sha256"], "tokens": facts["tokens"]},
-        "tags": tags(experiment, prepared, samples, compare),
+        "tags": tags(experiment, prepared, processes, samples, compare),
     }
 
 
-def missing_reasons(experiment: Experiment, facts: Mapping[str, Any]) -> dict[str, str]:
-    """Why metrics that no backend of this version reads here are null."""
-    l2 = NO_L2 if facts["device"] == "cpu" else "the L2 backend was not run"
-    energy = NO_ENERGY if facts["device"] == "cpu" else "the energy backend was not run"
-    if not experiment.measure.ncu_enable:
-        l2 = "measure.ncu_enable=false"
-    if not experiment.measure.power_enable:
-        energy = "measure.power_enable=false"
+def missing_reasons(processes: Sequence[Mapping[str, Any]], l2: L2Record) -> dict[str, str]:
+    """Why a metric has no sample, in the words of the backend that was to read it."""
+    energy = next((p["no_energy"] for p in processes if p["no_energy"]), None)
     return {
-        "l2_served_pct": l2,
-        "l2_lookup_hit_pct": l2,
-        "dram_bytes_per_token": l2,
-        "energy_j": energy,
-        "watts": energy,
-        "idle_watts": energy,
+        **(dict.fromkeys(L2_METRICS, l2.missing) if l2.missing else {}),
+        **(dict.fromkeys(ENERGY_METRICS, energy) if energy else {}),
     }
 
 
@@ -219,7 +232,11 @@ def site_table(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def tags(
-    experiment: Experiment, prepared: Prepared, samples: Sequence[Sample], compare: Mapping[str, Any]
+    experiment: Experiment,
+    prepared: Prepared,
+    processes: Sequence[Mapping[str, Any]],
+    samples: Sequence[Sample],
+    compare: Mapping[str, Any],
 ) -> list[str]:
     """Words that a reader must see beside every figure of the run."""
     facts = prepared.facts
@@ -234,6 +251,8 @@ def tags(
         out.add(f"measure-{experiment.measure.name}")
     if facts["device"].startswith("cuda"):
         out.add("unlocked")
+    if any(p["throttling"] for p in processes):
+        out.add("throttled")
     if "iterative" in facts["costs"] and not any(i["accepted"] for i in facts["iterations"]):
         out.add("rolled-back")
     headline = compare.get("iterative_vs_linear", {}).get("latency", {}).get("verdict")
@@ -243,7 +262,12 @@ def tags(
 
 
 def write_record(
-    folder: Path, prepared: Prepared, samples: Sequence[Sample], metrics: Mapping[str, Any]
+    folder: Path,
+    prepared: Prepared,
+    samples: Sequence[Sample],
+    power: Sequence[PowerRow],
+    l2: L2Record,
+    metrics: Mapping[str, Any],
 ) -> None:
     """Layouts, graphs, raw samples and metrics below ``folder``."""
     import scipy.sparse
@@ -257,15 +281,10 @@ def write_record(
         record = {"layouts": {name: np.asarray(pi).tolist() for name, pi in facts[key].items()}, "live": live}
         write_bytes(folder / f"{file}.json", _compact_json(record))
     write_samples(folder / "samples.csv.gz", samples)
-    write_json(folder / "ncu.json", {"runs": [], "reason": metrics_reason(metrics)})
-    write_bytes(folder / "power.csv", b"time_s,watts\n")
+    write_json(folder / "ncu.json", l2.as_json())
+    lines = [",".join(PowerRow._fields), *(f"{r[0]},{r[1]},{r[2]},{r[3]:.4f},{r[4]:.3f}" for r in power)]
+    write_bytes(folder / "power.csv", ("\n".join(lines) + "\n").encode())
     write_json(folder / "metrics.json", dict(metrics))
-
-
-def metrics_reason(metrics: Mapping[str, Any]) -> str:
-    """Why there are no counter readings, as the first arm says."""
-    arm = next(iter(metrics["arms"].values()))
-    return str(arm["l2"].get("reason") or arm["l2"].get("source"))
 
 
 def _compact_json(value: Any) -> bytes:

@@ -23,11 +23,13 @@ from uuid import uuid4
 from icd.contracts import Sample
 from icd.errors import ConfigError, Exit, IcdError
 from icd.measure.environment import environment
+from icd.measure.power import PowerRow
 from icd.pipeline.arms import Prepared
 from icd.pipeline.console import Console
 from icd.pipeline.experiment import Experiment
 from icd.pipeline.files import sha256, write_bytes, write_json, write_sums
 from icd.pipeline.isolate import run_child
+from icd.pipeline.profiling import profile_arms
 from icd.pipeline.record import build_metrics, write_record
 from icd.report.csv import write_csv
 from icd.report.html import write_html
@@ -106,6 +108,7 @@ def _execute(
     prepared: Prepared = run_child("prepare", {"experiment": experiment, "folder": work}, work, listen)
     count = 1 if experiment.model.simulated else experiment.measure.processes
     samples: list[Sample] = []
+    power: list[PowerRow] = []
     processes = []
     for process in range(count):
         console.process(process, count)
@@ -121,11 +124,16 @@ def _execute(
             listen,
         )
         samples += result.pop("samples")
+        power += result.pop("power")
         processes.append(result)
         log.write("measure", process=process, of=count)
-    env["measured"] = [p["environment"] for p in processes]
+    l2 = profile_arms(experiment, prepared, work, listen)
+    samples += l2.samples
+    log.write("profile", ok=not (l2.runs and l2.missing), runs=len(l2.runs), reason=l2.missing)
+    around = ("throttling", "no_energy")
+    env["measured"] = [{**p["environment"], **{key: p[key] for key in around}} for p in processes]
     write_json(folder / "env.json", env)
-    metrics = build_metrics(experiment, prepared, processes, samples, run_id=uuid4().hex, created=created)
+    metrics = build_metrics(experiment, prepared, processes, samples, l2, run_id=uuid4().hex, created=created)
     gates = {**experiment.gates, experiment.gate.name: experiment.gate}
     metrics["gates"] = {
         name: {**gate.evaluate(metrics), "spec": asdict(gate)}
@@ -133,7 +141,7 @@ def _execute(
         if name != "none"
     }
     metrics["elapsed_s"] = time.perf_counter() - start
-    write_record(folder, prepared, samples, metrics)
+    write_record(folder, prepared, samples, power, l2, metrics)
     log.write("record", files=len(list(folder.iterdir())))
     write_csv(folder)
     write_html(folder)

@@ -1,0 +1,162 @@
+"""L2 and DRAM traffic of one forward, from Nsight Compute (ncu): its command line, and reading its output.
+
+Sums over the kernels of the forward; percentages are never averaged:
+
+    sectors            srcunit_tex_op_read lookup hit + miss, 32 bytes each: what the SMs read through L2
+    l2_served_pct      100 (1 - dram bytes read / (32 sectors)): the share that did not come from DRAM
+    l2_lookup_hit_pct  100 hit / sectors; on Hopper distorted by sector promotion and the far partition
+    dram_bytes_per_token  (dram bytes read + written) / tokens
+
+Regime warm: caches are not flushed, so they hold what the forward before left. Copies and memsets are
+no kernels and are not counted. Everything here is a pure function; `icd.pipeline.profiling` runs ncu.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+SECTOR_BYTES = 32
+HIT = "lts__t_sectors_srcunit_tex_op_read_lookup_hit.sum"
+MISS = "lts__t_sectors_srcunit_tex_op_read_lookup_miss.sum"
+ALL = "lts__t_sectors.sum"
+ALL_HIT = "lts__t_sectors_lookup_hit.sum"
+READ = "dram__bytes_read.sum"
+WRITE = "dram__bytes_write.sum"
+UNITS = {HIT: "sector", MISS: "sector", ALL: "sector", ALL_HIT: "sector", READ: "byte", WRITE: "byte"}
+FLAGS = (
+    *("--clock-control", "none"),
+    *("--cache-control", "none"),
+    *("--profile-from-start", "off"),
+    *("--target-processes", "application-only"),
+    *("--print-units", "base"),
+    "--csv",
+)
+COLUMNS = ("ID", "Kernel Name", "Metric Name", "Metric Unit", "Metric Value")
+# what ncu says when it never will read a counter here -> reason and remedy
+FINAL = {
+    "ERR_NVGPUCTRPERM": "the driver lets only administrators read GPU counters (ERR_NVGPUCTRPERM); run as "
+    "root, in a container with --cap-add=SYS_ADMIN, or load the driver with "
+    "NVreg_RestrictProfilingToAdminUsers=0",
+    "LibraryNotLoaded": "ncu cannot load its profiling library here (LibraryNotLoaded), as in some "
+    "virtualised machines; run on one that passes the GPU's counters through",
+    "is not supported": "ncu does not support this GPU or driver; install a newer Nsight Compute",
+}
+
+
+class Kernel(NamedTuple):
+    """One launch: its name and the value of each metric, in sectors or bytes."""
+
+    name: str
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The kernels of one forward, in launch order."""
+
+    kernels: tuple[Kernel, ...]
+
+    def total(self, metric: str) -> float:
+        """The metric summed over kernels."""
+        return sum(kernel.values[metric] for kernel in self.kernels)
+
+    def top(self, count: int = 10) -> list[dict[str, Any]]:
+        """Kernels of one name together, by DRAM bytes: ``{name, launches, dram_bytes, share}``."""
+        found: dict[str, list[float]] = defaultdict(list)
+        for kernel in self.kernels:
+            found[kernel.name].append(kernel.values[READ] + kernel.values[WRITE])
+        total = self.total(READ) + self.total(WRITE)
+        order = sorted(found, key=lambda name: (-sum(found[name]), name))[:count]
+        return [
+            {
+                "name": name,
+                "launches": len(found[name]),
+                "dram_bytes": sum(found[name]),
+                "share": sum(found[name]) / total if total else 0.0,
+            }
+            for name in order
+        ]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A forward that was not profiled; ``final`` when another attempt cannot help."""
+
+    reason: str
+    final: bool = False
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The figures of one forward; percentages from 0 to 100, bytes of DRAM traffic per token."""
+
+    l2_served_pct: float
+    l2_lookup_hit_pct: float
+    dram_bytes_per_token: float
+
+
+def command(ncu: str, log: str) -> tuple[str, ...]:
+    """The words in front of the profiled program's own; ncu writes its output to the file ``log``."""
+    return (ncu, *FLAGS, "--metrics", ",".join(UNITS), "--log-file", log)
+
+
+def parse(text: str) -> Profile | Failure:
+    """What ncu wrote: CSV, one row a kernel and metric, between lines that begin with ``==``.
+
+    A Failure where ncu reports an error, profiled nothing, or left a metric of a kernel out.
+    """
+    for sign, reason in FINAL.items():
+        if any(sign in line for line in text.splitlines() if line.startswith("==ERROR==")):
+            return Failure(reason, final=True)
+    errors = [line.removeprefix("==ERROR==").strip() for line in text.splitlines() if "==ERROR==" in line]
+    if errors:
+        return Failure(f"ncu: {re.sub(r' in process .*', '', errors[0])}")
+    rows = list(csv.reader(line for line in text.splitlines() if line.startswith('"')))
+    if len(rows) < 2:
+        return Failure("ncu profiled no kernel")
+    at = {name: k for k, name in enumerate(rows[0])}
+    lacking = [name for name in COLUMNS if name not in at]
+    if lacking:
+        return Failure(f"ncu's table lacks the columns {', '.join(lacking)}", final=True)
+    names: dict[str, str] = {}
+    values: dict[str, dict[str, float]] = defaultdict(dict)
+    for row in rows[1:]:
+        if len(row) != len(rows[0]):
+            return Failure(f"ncu wrote a row of {len(row)} cells where {len(rows[0])} are expected")
+        number, name, metric, unit, value = (row[at[column]] for column in COLUMNS)
+        names[number] = name
+        if metric not in UNITS:
+            continue
+        if not re.fullmatch(r"[\d,]+(\.\d+)?", value):
+            return Failure(f"kernel {name}: no value of {metric} ({value or 'empty'})")
+        if unit != UNITS[metric]:
+            return Failure(f"{metric}: expected the unit {UNITS[metric]}, got {unit}", final=True)
+        values[number][metric] = float(value.replace(",", ""))
+    for number, name in names.items():
+        absent = [metric for metric in UNITS if metric not in values[number]]
+        if absent:
+            return Failure(f"kernel {name}: {', '.join(absent)} not collected")
+    return Profile(tuple(Kernel(name, values[number]) for number, name in names.items()))
+
+
+def rates(profile: Profile, tokens: int) -> Rates | Failure:
+    """The figures of one forward over ``tokens``; a Failure where a rate is not within 0 and 1."""
+    sectors = profile.total(HIT) + profile.total(MISS)
+    if sectors <= 0:
+        return Failure("the kernels read no sector through L2: the counters did not count")
+    served = 1.0 - profile.total(READ) / (SECTOR_BYTES * sectors)
+    hit = profile.total(HIT) / sectors
+    for name, rate in (("served", served), ("lookup hit", hit)):
+        if not 0.0 <= rate <= 1.0:
+            return Failure(f"a {name} rate of {rate:.4f}: expected 0 to 1")
+    return Rates(100.0 * served, 100.0 * hit, (profile.total(READ) + profile.total(WRITE)) / tokens)
+
+
+def sums(profile: Profile, metrics: Sequence[str] = tuple(UNITS)) -> dict[str, float]:
+    """Every metric summed over the kernels."""
+    return {metric: profile.total(metric) for metric in metrics}
