@@ -30,6 +30,7 @@ def tiny_bert(layers: int = 2, heads: int = 4, hidden: int = 64, ffn: int = 256)
 
     from icd.contracts import ModelCard, Workload
     from icd.model.encoder import bert_sites, last_hidden_state
+    from icd.model.fused_attention import fuse_bert
 
     torch.manual_seed(0)
     config = BertConfig(
@@ -57,4 +58,5 @@ def tiny_bert(layers: int = 2, heads: int = 4, hidden: int = 64, ffn: int = 256)
         calibration=(draw(2), draw(3)),
         probes=({**draw(4), "attention_mask": torch.ones(2, 16, dtype=torch.long)},),
         tokens=32,
+        fuse=fuse_bert,
     )

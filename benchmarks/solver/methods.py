@@ -20,7 +20,7 @@ from icd.solver.spectral import Spectral
 from icd.solver.tile import Tile
 
 NEIGHBOURS = 32
-LONG_PROPOSALS = 150_000_000
+LONG_PROPOSALS = 130_000_000
 Method = Callable[[Instance], np.ndarray]
 
 

@@ -78,7 +78,7 @@ def run_hydra(words: list[str]) -> int:
         return int(Exit.DONE if error.code in (0, None) else Exit.BAD_CONFIG)
     shows = any(getattr(args, name) for name in SHOW_ONLY)
     if not shows:
-        for cell in expand(args.overrides, bool(args.multirun)):
+        for cell in expand(conf, args.overrides, bool(args.multirun)):
             check_cell(conf, cell)
 
     codes: list[int] = []
@@ -105,34 +105,43 @@ def sweep_code(codes: Sequence[int]) -> int:
     return int(max(codes, default=Exit.DONE))
 
 
-def expand(overrides: Sequence[str], multirun: bool) -> list[list[str]]:
-    """The override lists of a sweep's cells; a single run is one cell."""
+def expand(conf: Path, overrides: Sequence[str], multirun: bool) -> list[list[str]]:
+    """The override lists of a sweep's cells, with what a named sweep adds; a single run is one cell."""
     if not multirun:
         return [list(overrides)]
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
+    parser = OverridesParser.create()
     try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        parsed = parser.parse_overrides(list(overrides))
+        plain = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
+        params = compose_cell(conf, plain).hydra.sweeper.get("params") or {}
+        parsed = [*parser.parse_overrides([f"{k}={v}" for k, v in params.items()]), *parsed]
         ours = [o for o in parsed if not o.key_or_group.startswith("hydra")]
         batches = BasicSweeper.split_arguments(ours, max_batch_size=None)
     except _hydra_errors() as error:
         raise ConfigError(_sentence(error)) from error
-    fixed = [o.input_line for o in parsed if o.key_or_group.startswith("hydra") and o.input_line]
+    fixed = [str(o.input_line) for o in parsed if o.key_or_group.startswith("hydra")]
     return [[*cell, *fixed] for batch in batches for cell in batch]
+
+
+def compose_cell(conf: Path, overrides: Sequence[str]) -> DictConfig:
+    """The composed configuration, Hydra's own node included."""
+    from hydra import compose, initialize_config_dir
+
+    try:
+        with initialize_config_dir(str(conf), job_name="icd", version_base="1.3"):
+            return compose("config", overrides=list(overrides), return_hydra_config=True)
+    except _hydra_errors() as error:
+        raise ConfigError(_sentence(error)) from error
 
 
 def check_cell(conf: Path, overrides: Sequence[str]) -> Experiment:
     """Compose one cell and check it; `ConfigError` or `MissingResource` says what is wrong."""
-    from hydra import compose, initialize_config_dir
-
     from icd.config import check
 
-    try:
-        with initialize_config_dir(str(conf), job_name="icd", version_base="1.3"):
-            cfg = compose("config", overrides=list(overrides), return_hydra_config=True)
-    except _hydra_errors() as error:
-        raise ConfigError(_sentence(error)) from error
+    cfg = compose_cell(conf, overrides)
     refuse_used_directory(overrides)
     return check(cfg)
 

@@ -132,7 +132,9 @@ class Workload:
 
     ``forward(module, inputs)`` returns the tensor whose function must be kept, of shape
     (batch, seq_len, width). ``order`` holds the layouts already applied to ``module``; ``live`` the
-    channels that are live, in dense order (sites that are not named are all live).
+    channels that are live, in dense order (sites that are not named are all live). ``fuse(module)``, if
+    there is one, rewrites a module in place into an equal one of fewer kernels; engines call it when no
+    site has to be found any more.
     """
 
     module: torch.nn.Module
@@ -145,6 +147,7 @@ class Workload:
     order: Layouts = field(default_factory=dict)
     live: Mapping[str, BoolArray] = field(default_factory=dict)
     tokens: int = 0
+    fuse: Callable[[torch.nn.Module], None] | None = None
 
     def site(self, name: str) -> Site:
         """The site called ``name``; KeyError names the sites there are."""

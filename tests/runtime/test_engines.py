@@ -1,12 +1,16 @@
 """Engines: the same function, and only what is live is executed."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 
 from icd.errors import ConfigError
+from icd.model.fused_attention import fuse_bert
 from icd.pipeline.arms import sliced_layout
 from icd.pipeline.checks import relative_error
+from icd.runtime.accelerate import compiled_units
 from icd.runtime.compact import Compact
 from icd.runtime.masked import Masked
 from icd.runtime.tiles import kept_positions
@@ -47,8 +51,8 @@ def test_slicing_halves_every_layer_and_the_scattered_order_does_not():
     assert narrow.executed["sites"]["encoder.layer.0.neurons"] == [128, 256]
     layer = narrow.module.encoder.layer[0]
     assert layer.intermediate.dense.weight.shape == (128, 64) and layer.output.dense.weight.shape == (64, 128)
-    assert layer.attention.self.query.weight.shape == (32, 64)
-    assert layer.attention.self.num_attention_heads == 2
+    assert layer.attention.self.qkv.weight.shape == (96, 64)
+    assert narrow.executed["fused"] == "fuse_bert"
     assert sum(p.numel() for p in narrow.module.parameters()) < sum(
         p.numel() for p in wide.module.parameters()
     )
@@ -85,3 +89,21 @@ def test_a_tile_stays_when_one_of_its_channels_lives_and_one_always_stays(live, 
 def test_a_tile_of_an_odd_size_is_refused():
     with pytest.raises(ConfigError, match="tile_cols=63"):
         Compact(64, 63)
+
+
+def test_a_fused_attention_computes_the_librarys_with_and_without_a_mask():
+    workload = tiny_bert()
+    module = copy.deepcopy(workload.module)
+    fuse_bert(module)
+    mask = torch.ones(2, 16, dtype=torch.long)
+    mask[0, 9:] = 0
+    for inputs in (workload.inputs, {**workload.inputs, "attention_mask": mask}):
+        expected = workload.module(**inputs).last_hidden_state
+        assert relative_error(workload.forward(module, inputs), expected) < 1e-5
+
+
+def test_layers_and_what_lies_beside_them_are_compiled_once_for_a_shape():
+    module = tiny_bert(layers=3).module
+    units = compiled_units(module)
+    assert [type(u).__name__ for u in units] == ["BertEmbeddings", *["BertLayer"] * 3]
+    assert compiled_units(torch.nn.Linear(2, 2))[0].in_features == 2

@@ -12,9 +12,10 @@ from scipy import sparse
 
 from icd.contracts import Nets, inverse
 from icd.solver._bitset_core import anneal, block_state, swap_gain_equal, swap_gain_weighted
-from icd.solver._cell_core import anneal_cells, order_blocks, strongest_neighbours, weight_to_cells
+from icd.solver._cell_core import anneal_cells, strongest_neighbours, weight_to_cells
 from icd.solver._louvain_core import aggregate, quality
 from icd.solver._random_core import below, seeded, uniform
+from icd.solver._slot_core import order_blocks
 from icd.solver._start_core import grow_blocks, jaccard_neighbours
 from icd.solver.cells import make_cells
 from icd.solver.communities import find_communities

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from scipy import sparse
 from icd.contracts import Layout, Nets, Solver
 from icd.errors import ConfigError, SolverTimeout
 from icd.solver import METHODS, Objective, fit
+from icd.solver.objective import tiles
 from icd.solver.tile import Tile
 
 STATS = {"before", "after", "improved", "candidates", "chosen", "proposals", "seconds", "time_limited"}
@@ -114,6 +115,23 @@ def test_planted_blocks_of_nets_are_recovered_exactly():
     assert fit(random_graph(256, 0.05), pins, block=16).stats["after"]["T"] <= optimum
 
 
+@pytest.mark.parametrize("spread", [0.0, 0.2], ids=["two weights", "every net its own"])
+def test_heavy_nets_win_where_nets_disagree(spread):
+    heavy, light = planted_nets(300, 128, 16, seed=1), planted_nets(300, 128, 16, seed=2)
+    pins = sparse.csr_matrix(np.vstack([heavy, light]))
+    jitter = 1.0 + spread * np.random.default_rng(0).random(600)
+    W = random_graph(128, 0.05)
+
+    def heavy_tiles(ratio):
+        weights = np.repeat([ratio, 1.0], 300) * jitter
+        pi = fit(W, Nets(pins, weights), block=16, max_proposals=400_000).pi
+        return tiles(Nets(sparse.csr_matrix(heavy), np.ones(300)), pi, block=16)
+
+    alone = fit(W, heavy, block=16, max_proposals=400_000).stats["after"]["T"]
+    assert heavy_tiles(50.0) <= 1.01 * alone
+    assert heavy_tiles(0.02) > 1.3 * alone
+
+
 def test_a_second_solve_stays_near_the_previous_layout():
     W, _ = planted_graph(512, 64, outside=0.0)
     first = fit(W, block=64, seed=1)
@@ -173,6 +191,33 @@ def test_a_solver_satisfies_the_protocol_and_rejects_an_unknown_timeout_rule():
         Tile(on_timeout="retry")
 
 
+def test_solving_compiles_nothing_that_warming_did_not():
+    Tile().compile()
+
+    def compiled():
+        kernels = [
+            kernel
+            for name, module in list(sys.modules.items())
+            if name.startswith("icd.solver._") and name.endswith("_core")
+            for kernel in vars(module).values()
+            if hasattr(kernel, "signatures")
+        ]
+        assert len(kernels) > 20
+        return {kernel.py_func.__name__: len(kernel.signatures) for kernel in kernels}
+
+    before = compiled()
+    W, pins = random_graph(64), sparse.csr_matrix(np.random.default_rng(0).random((70, 64)) < 0.2)
+    wide = W.copy()
+    wide.indices, wide.indptr = wide.indices.astype(np.int64), wide.indptr.astype(np.int64)
+    for graph in (W, wide, W.astype(np.float32)):
+        graph.data.setflags(write=False)
+        for nets in (None, pins, Nets(pins, np.arange(70.0)), Nets(pins.astype(float), np.ones(70))):
+            for previous in (None, np.arange(64)):
+                fit(graph, nets, block=8, line=4, previous=previous, max_proposals=30_000)
+                fit(graph, nets, block=8, line=4, previous=previous, method="louvain")
+    assert compiled() == before
+
+
 def fresh_python(code, cache):
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache)}
     return subprocess.run(
@@ -197,6 +242,12 @@ def test_the_first_solve_compiles_within_fifteen_seconds_of_its_budget(tmp_path)
         "from layout_instances import random_graph, planted_nets\nfrom icd.solver import fit\n"
         "fit(random_graph(256), planted_nets(500, 256, 16), block=16, time_budget_s=1.0, max_proposals=10**9)"
     )
-    start = time.perf_counter()
+    start = children_cpu_seconds()
     fresh_python(code, tmp_path)
-    assert time.perf_counter() - start < 1.0 + 15.0
+    assert children_cpu_seconds() - start < 1.0 + 15.0
+
+
+def children_cpu_seconds():
+    """CPU time, which other work on the machine does not stretch."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

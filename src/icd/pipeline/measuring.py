@@ -52,7 +52,7 @@ def measure(
                 checks[arm.name] = engine_check(
                     arm.name, steps[arm.name], work, work.inputs, precision.tolerance(device)
                 )
-            executed = {name: dict(step.executed) for name, step in steps.items()}
+            executed = {name: describe(step, simulated) for name, step in steps.items()}
             if process == 0:
                 quality = judge(experiment, values["dense"], steps)
         if simulated:
@@ -104,6 +104,14 @@ def measure(
 def progress(tell: Tell, what: str, before: int, total: int) -> Callable[[int], None]:
     """Tells of each finished round of ``what``, with ``before`` of ``total`` done in earlier allocations."""
     return lambda number: tell("progress", what=what, done=before + number + 1, total=total)
+
+
+def describe(step: Step, simulated: bool) -> dict[str, Any]:
+    """The step's record; on a simulated device the code is executed here and the figures are not."""
+    if not simulated:
+        return dict(step.executed)
+    reason = "outputs are executed on the CPU; latency, L2 and energy are those of a simulated device"
+    return {**step.executed, "source": "simulated", "reason": reason}
 
 
 def _seed(seed: int, process: int, allocation: int) -> int:

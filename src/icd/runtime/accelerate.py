@@ -24,18 +24,36 @@ def switched_on(switch: Switch, device: str) -> bool:
     return device.startswith("cuda") if switch == "auto" else switch
 
 
-def repeated_layers(module: torch.nn.Module) -> list[torch.nn.Module]:
-    """The members of the longest list of modules: a transformer's layers. Empty where there is none."""
+def compiled_units(module: torch.nn.Module) -> list[torch.nn.Module]:
+    """What is compiled: the members of the longest list of modules (a transformer's layers), and beside
+    them every submodule with parameters that does not contain the list. The module itself where there is
+    no list.
+    """
     import torch
 
-    lists = [list(m) for m in module.modules() if isinstance(m, torch.nn.ModuleList)]
-    return max(lists, key=len, default=[])
+    lists = [m for m in module.modules() if isinstance(m, torch.nn.ModuleList)]
+    longest = max(lists, key=lambda found: len(list(found)), default=None)
+    if longest is None:
+        return [module]
+    units: list[torch.nn.Module] = []
+
+    def descend(parent: torch.nn.Module) -> None:
+        for child in parent.children():
+            if child is longest:
+                units.extend(child)
+            elif any(inner is longest for inner in child.modules()):
+                descend(child)
+            elif any(True for _ in child.parameters()):
+                units.append(child)
+
+    descend(module)
+    return units
 
 
 def compile_layers(module: torch.nn.Module) -> dict[str, Any]:
-    """Compile each repeated layer (the whole module where there is none), in place; for the record.
+    """Compile the units of ``module``, in place; for the record.
 
-    Layers of one shape share one compilation. Compilation happens at the first call.
+    Units of one shape share one compilation. Compilation happens at the first call.
     """
     import torch
 
@@ -43,10 +61,10 @@ def compile_layers(module: torch.nn.Module) -> dict[str, Any]:
     config.recompile_limit = max(config.recompile_limit, SHAPES)
     config.accumulated_recompile_limit = max(config.accumulated_recompile_limit, 16 * SHAPES)
     config.fail_on_recompile_limit_hit = True
-    layers = repeated_layers(module)
-    for layer in layers or [module]:
-        layer.compile(fullgraph=True, dynamic=False)
-    return {"compile": "torch.compile, inductor", "compiled_modules": len(layers) or 1}
+    units = compiled_units(module)
+    for unit in units:
+        unit.compile(fullgraph=True, dynamic=False)
+    return {"compile": "torch.compile, inductor", "compiled_modules": len(units)}
 
 
 def compile_now(forward: Callable[[], torch.Tensor]) -> None:

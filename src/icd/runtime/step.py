@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,10 @@ def make_step(
     """Cast ``module``, compile it and capture its forward, as asked; the record says what was done."""
     import torch
 
+    if workload.fuse is not None:
+        module = copy.deepcopy(module)
+        workload.fuse(module)
+        executed = {**executed, "fused": workload.fuse.__name__}
     module, record = precision.cast(module, device)
     inputs = place(workload.inputs, device, floating_dtype(module))
     record = {**executed, **record}

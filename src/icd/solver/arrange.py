@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from icd.contracts import IntArray, inverse
-from icd.solver.base import Book, Span
+from icd.solver.book import Book, Span
 from icd.solver.cells import Cells, make_cells
 from icd.solver.communities import find_communities
 from icd.solver.problem import Problem
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 15
 NEAR = 16
-HOT, COLD = 0.3, 0.003
+COLD = 0.003
+# Chains of the annealing: which of the starts (None: the best layout so far), and how hot to begin, in units
+# of what a random swap changes. Single chains from one start differ by some percent of J.
+CHAINS: tuple[tuple[int | None, float], ...] = ((0, 0.3), (1, 0.3), (0, 0.6), (None, 0.15))
 SAMPLES = 512
 INSIDE = 0.2
 
@@ -33,20 +36,26 @@ def arrange(
     """
     problem = book.problem
     cells = make_cells(problem)
-    best = order_whole_blocks(problem, cells, pi)
-    best_j = problem.evaluate(best)["J"]
+    found: list[tuple[float, IntArray]] = []
+
+    def note(layout: IntArray) -> None:
+        ordered = tidy(problem, cells, order_whole_blocks(problem, cells, layout))
+        found.append((problem.evaluate(ordered)["J"], ordered))
+        found.sort(key=lambda entry: entry[0])
+
+    note(pi)
     for rank in wanted_orders(book, seed):
         if book.clock.expired():
-            return best
-        trial = order_whole_blocks(problem, cells, rearrange(pi, classes, rank))
-        trial_j = problem.evaluate(trial)["J"]
-        if trial_j < best_j:
-            best, best_j = trial, trial_j
+            return found[0][1]
+        note(rearrange(pi, classes, rank))
     pool = movable(problem, classes)
-    if len(pool):
-        span = Span(book.clock, proposals, min(seconds, book.clock.left()))
-        best = swap_between_cells(book, cells, best, classes, pool, span, seed)
-    return tidy(problem, cells, order_whole_blocks(problem, cells, best))
+    starts = [layout for _, layout in found]
+    for chain, (start, hot) in enumerate(CHAINS if len(pool) else ()):
+        left = len(CHAINS) - chain
+        span = Span(book.clock, proposals // len(CHAINS), min(seconds, book.clock.left()) / left)
+        layout = found[0][1] if start is None else starts[start % len(starts)]
+        note(swap_between_cells(book, cells, layout, classes, pool, span, hot, seed + chain))
+    return found[0][1]
 
 
 def movable(problem: Problem, classes: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -68,8 +77,11 @@ def rearrange(pi: IntArray, classes: NDArray[np.int32], rank: IntArray) -> IntAr
 
 
 def wanted_orders(book: Book, seed: int) -> Iterator[IntArray]:
-    """Orders that W asks for: spectral, by community, and by community with whole blocks first."""
+    """Orders worth keeping within classes: the previous one, and those that W asks for: spectral, by
+    community, and by community with whole blocks first."""
     problem = book.problem
+    if problem.previous is not None:
+        yield problem.previous
     spectral = book.layouts["spectral"]
     yield spectral
     if problem.strength.any() and not book.clock.expired():
@@ -104,6 +116,7 @@ def swap_between_cells(
     classes: NDArray[np.int32],
     pool: NDArray[np.int32],
     span: Span,
+    hot: float,
     seed: int,
 ) -> IntArray:
     """Annealing over the swaps that keep T; the best layout met."""
@@ -116,7 +129,7 @@ def swap_between_cells(
     pos = inverse(order)
     S = weight_to_cells(*graph, pos, cells.of, len(cells.block))
     load = np.bincount(pos // problem.block, weights=problem.strength)
-    hot = sample_pulls(S, cells.cost, cells.of, pos, pool, SAMPLES, state) * HOT
+    typical = sample_pulls(S, cells.cost, cells.of, pos, pool, SAMPLES, state)
     several = bool((np.bincount(classes)[classes[pool]] > 1).any())
     split = len(cells.block) > len(np.unique(cells.block))
     inside = (INSIDE if several else 1.0) if split else 0.0
@@ -129,10 +142,10 @@ def swap_between_cells(
         inverse(problem.initial).astype(np.int64),
         *(problem.block, null_price, move_price, inside),
     )
-    cooling = (COLD / HOT) ** (1.0 / span.proposals)
+    cooling = (COLD / hot) ** (1.0 / span.proposals)
     best, best_change, change = pi, 0.0, 0.0
     for count, progress in span.chunks(CHUNK):
-        heat = hot * (COLD / HOT) ** progress
+        heat = typical * hot * (COLD / hot) ** progress
         change += anneal_cells(
             S, cells.cost, *graph, problem.strength, load, *fixed, heat, cooling, count, state
         )

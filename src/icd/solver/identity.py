@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from icd.solver.base import Book, LayoutSolver
+from icd.solver.base import LayoutSolver
+from icd.solver.book import Book
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from icd.solver.arrange import community_orders
-from icd.solver.base import Book, LayoutSolver
+from icd.solver.base import LayoutSolver
+from icd.solver.book import Book
 from icd.solver.cells import make_cells
 from icd.solver.communities import find_communities
 from icd.solver.slots import order_whole_blocks

@@ -46,8 +46,9 @@ def null_gain(
 ) -> NullGain:
     """Solve the nets and one degree-preserving reshuffle of them with the same solver and budget.
 
-    A random mask gains what its reshuffle gains, whatever the search overfits; nets that differ only
-    in scale (whole channels removed, heavy rows) do too, and there sorting by degree is the answer.
+    A random mask gains what its reshuffle gains, whatever the search overfits. So does a mask of whole
+    channels: degrees explain it, and sorting by them is the answer. One reshuffle's gain varies, by less
+    than 0.1 points from some hundreds of thousands of pins on, by up to a point on a few thousand.
     """
     given = check_nets(nets, W.shape[0])
     if given is None or given.matrix.nnz == 0:

@@ -7,40 +7,40 @@ from typing import Any
 import numpy as np
 
 from icd.contracts import IntArray, inverse
-from icd.solver.base import Book, Span
+from icd.solver.book import Book, Span
 from icd.solver.reduce import Reduced
 
 CHUNK = 1 << 16
 NEAR = 96
 PAIR_WORDS = 1 << 29
+MOST_GROWTH = 1 << 34
 # Start and end temperature in units of the mean net: structure in co-activation wants the hot one,
-# structure in scale the middle one, masks without structure the cold one.
+# structure in scale the middle one, masks without structure and short searches the cold one.
 SCHEDULES = ((7.0, 2.0), (2.0, 0.5), (0.5, 0.2))
 PILOT_SHARE, PILOT_TIME = 0.1, 0.2
-LEAST_PILOT, MOST_PILOT = 20_000, 2_000_000
+LEAST_PILOT, MOST_PILOT, HOT_PER_CHANNEL = 20_000, 2_000_000, 150
 
 
 def pack_tiles(book: Book, reduced: Reduced, proposals: int, seconds: float, seed: int) -> IntArray:
     """The layout with the fewest tiles found; enters ``growth`` and ``annealed`` into the book."""
-    from icd.solver._start_core import grow_blocks
-
     if len(reduced.weights) == 0 or at_lower_bound(book):
         return book.layouts[book.best]
-    matrix = reduced.matrix
-    by_channel = matrix.T.tocsr()
-    grown = grow_blocks(
-        matrix.indptr,
-        matrix.indices,
-        by_channel.indptr,
-        by_channel.indices,
-        reduced.weights,
-        book.problem.block,
-    )
-    book.enter("growth", grown)
+    blocks = -(-book.problem.size // book.problem.block)
+    if blocks * reduced.matrix.nnz <= MOST_GROWTH:
+        book.enter("growth", grow(reduced, book.problem.block))
     if not at_lower_bound(book) and not book.clock.expired():
         annealing = Annealing(book, reduced, seed)
         book.enter("annealed", annealing.run(book.layouts[book.best], proposals, seconds))
     return book.layouts[book.best]
+
+
+def grow(reduced: Reduced, block: int) -> IntArray:
+    """Blocks grown one after another from the channels that most nets need."""
+    from icd.solver._start_core import grow_blocks
+
+    nets, channels = reduced.matrix, reduced.matrix.T.tocsr()
+    order = grow_blocks(nets.indptr, nets.indices, channels.indptr, channels.indices, reduced.weights, block)
+    return np.asarray(order, np.int32)
 
 
 def at_lower_bound(book: Book) -> bool:
@@ -76,12 +76,12 @@ class Annealing:
             return self.chain(start, proposals, seconds, SCHEDULES[-1])[0]
         deadline = self.book.clock.seconds() + seconds
         best, saved, schedule = start, 0.0, SCHEDULES[-1]
-        for option in SCHEDULES:
+        for option in SCHEDULES if pilot >= HOT_PER_CHANNEL * len(start) else SCHEDULES[1:]:
             layout, gain = self.chain(start, pilot, seconds * PILOT_TIME, option)
             if gain > saved:
                 best, saved, schedule = layout, gain, option
-        rest = proposals - pilot * len(SCHEDULES)
-        return self.chain(best, rest, deadline - self.book.clock.seconds(), schedule)[0]
+            proposals -= pilot
+        return self.chain(best, proposals, deadline - self.book.clock.seconds(), schedule)[0]
 
     def chain(
         self, start: IntArray, proposals: int, seconds: float, schedule: tuple[float, float]

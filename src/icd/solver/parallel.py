@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from icd.contracts import BoolArray, IntArray, Layout, Nets
 from icd.errors import ConfigError, SolverTimeout
-from icd.solver.base import Book, Clock, LayoutSolver
+from icd.solver.base import LayoutSolver
+from icd.solver.book import Book, Clock
 from icd.solver.cache import CachedSolver
 from icd.solver.problem import pose
 

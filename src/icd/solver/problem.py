@@ -113,6 +113,7 @@ def check_graph(W: Any) -> csr_matrix:
         raise ConfigError("W: expected at least one channel, got an empty matrix; drop the site")
     graph = sparse.csr_matrix(W, dtype=np.float64, copy=True)
     graph.sum_duplicates()
+    narrow_indices(graph)
     if not np.isfinite(graph.data).all():
         raise ConfigError("W: expected finite weights, got NaN or infinity; check the activations it is from")
     if graph.data.min(initial=0.0) < 0.0:
@@ -150,9 +151,18 @@ def check_nets(nets: csr_matrix | BoolArray | Nets | None, size: int) -> Nets | 
     matrix = sparse.csr_matrix(given, copy=True)
     matrix.sum_duplicates()
     matrix.eliminate_zeros()
+    narrow_indices(matrix)
     weights = np.asarray(nets.weights, np.float64) if isinstance(nets, Nets) else np.ones(matrix.shape[0])
     if weights.shape != (matrix.shape[0],):
         raise ConfigError(f"nets: expected {matrix.shape[0]} weights, one a net, got shape {weights.shape}")
     if not np.isfinite(weights).all() or weights.min(initial=0.0) < 0.0:
         raise ConfigError("nets: expected finite non-negative weights, got others; use bytes of a tile")
     return Nets(matrix, weights)
+
+
+def narrow_indices(matrix: csr_matrix) -> None:
+    """int32 indices in place, the type that the kernels are compiled for."""
+    if matrix.nnz > np.iinfo(np.int32).max:
+        raise ConfigError(f"matrix: expected fewer than 2**31 entries, got {matrix.nnz}; thin it out")
+    matrix.indptr = matrix.indptr.astype(np.int32)
+    matrix.indices = matrix.indices.astype(np.int32)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from icd.solver.base import Book, LayoutSolver
+from icd.solver.base import LayoutSolver
+from icd.solver.book import Book
 
 
 @dataclass(frozen=True)

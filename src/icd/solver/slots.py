@@ -9,11 +9,12 @@ import numpy as np
 from icd.contracts import IntArray, inverse
 from icd.solver.cells import Cells
 from icd.solver.problem import Problem
+from icd.solver.trivial import fiedler_order
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MAX_BLOCKS = 512
+MAX_BLOCKS = 2048
 SWEEP_BUDGET = 1 << 30
 
 
@@ -21,9 +22,10 @@ def order_whole_blocks(problem: Problem, cells: Cells, pi: IntArray) -> IntArray
     """``pi`` with its whole blocks in the best order found; a padded last block stays where it is.
 
     Starts from the order at hand, the Fiedler order of the blocks and, with a previous layout, the
-    assignment of blocks to places that they overlap most (Hungarian method); swaps and insertions.
+    assignment of blocks to places that they overlap most (Hungarian method); improved by swaps and
+    insertions, as many sweeps as the number of blocks allows.
     """
-    from icd.solver._cell_core import order_blocks
+    from icd.solver._slot_core import order_blocks
 
     whole = problem.size // problem.block
     if not 2 <= whole <= MAX_BLOCKS:
@@ -35,7 +37,7 @@ def order_whole_blocks(problem: Problem, cells: Cells, pi: IntArray) -> IntArray
     alone = np.rint(_moving_cost(problem, cells, pi, whole))
     if problem.size % problem.block:
         alone += np.outer(last, cells.cost[first_cell, cells.of[-1]])
-    sweeps = int(np.clip(SWEEP_BUDGET // whole**3, 1, 40))
+    sweeps = int(np.clip(SWEEP_BUDGET // whole**3, 0, 40))
     best, best_cost = np.arange(whole), np.inf
     for slot in _starting_slots(problem, pi, between):
         order_blocks(between, apart, alone, slot, sweeps)
@@ -79,11 +81,10 @@ def _moving_cost(problem: Problem, cells: Cells, pi: IntArray, whole: int) -> ND
 def _starting_slots(problem: Problem, pi: IntArray, between: NDArray[np.float64]) -> list[NDArray[np.int64]]:
     whole = len(between)
     starts = [np.arange(whole)]
-    strength = between.sum(axis=1)
-    if strength.any():
-        root = np.sqrt(np.maximum(strength, strength.max() * 1e-9))
-        _, vectors = np.linalg.eigh(between / np.outer(root, root))
-        starts.append(np.argsort(np.argsort(vectors[:, -2] / root, kind="stable"), kind="stable"))
+    if between.any():
+        from scipy.sparse import csr_matrix
+
+        starts.append(inverse(fiedler_order(csr_matrix(between))).astype(np.int64))
     if problem.previous is not None:
         from scipy.optimize import linear_sum_assignment
 

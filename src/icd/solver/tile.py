@@ -7,12 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from icd.solver.arrange import arrange, movable
-from icd.solver.base import Book, LayoutSolver
+from icd.solver.base import LayoutSolver
+from icd.solver.book import Book
 from icd.solver.pack_tiles import pack_tiles
+from icd.solver.problem import Problem
 from icd.solver.reduce import channel_classes, reduce_nets
 
-PROPOSALS_PER_CHANNEL = 2000
-LEAST_PROPOSALS, MOST_PROPOSALS = 100_000, 20_000_000
+TILE_PROPOSALS, CELL_PROPOSALS = 2000, 4000
+LEAST_PROPOSALS, MOST_PROPOSALS = 100_000, 40_000_000
+CELL_WORK = 1 << 31
 TILE_SHARE = 0.8
 
 
@@ -21,8 +24,8 @@ class Tile(LayoutSolver):
     """Never worse than identity, previous, degree and spectral by T, then J.
 
     T: grown blocks, then swap annealing with exact gains. J: channels needed by the same nets change
-    places by annealing, whole blocks by swaps and insertions. The default number of proposals grows
-    with the site.
+    places by annealing, whole blocks by swaps and insertions. ``max_proposals`` covers both annealings;
+    by default the first gets 2000 and the second 4000 a channel, within bounds.
     """
 
     def compile(self) -> None:
@@ -35,17 +38,28 @@ class Tile(LayoutSolver):
         """Trivial candidates, tiles, arrangement."""
         book.enter_trivial()
         problem = book.problem
-        proposals = self.max_proposals or int(
-            np.clip(PROPOSALS_PER_CHANNEL * problem.size, LEAST_PROPOSALS, MOST_PROPOSALS)
-        )
+        for_tiles, for_cells = self.shares(problem)
         classes = np.zeros(problem.size, np.int32)
         if problem.nets is not None:
             reduced = reduce_nets(problem.nets)
             classes = channel_classes(reduced)
-            share = TILE_SHARE if len(movable(problem, classes)) else 1.0
-            pack_tiles(book, reduced, int(proposals * share), book.clock.left() * TILE_SHARE, self.seed)
+            if self.max_proposals is not None and not len(movable(problem, classes)):
+                for_tiles = self.max_proposals
+            pack_tiles(book, reduced, for_tiles, book.clock.left() * TILE_SHARE, self.seed)
+        if self.max_proposals is not None:
+            for_cells = self.max_proposals - book.proposals
         if not book.clock.expired():
-            rest = proposals - book.proposals
             packed = book.layouts[book.best]
-            book.enter("tile", arrange(book, packed, classes, rest, book.clock.left(), self.seed))
+            book.enter("tile", arrange(book, packed, classes, for_cells, book.clock.left(), self.seed))
         return book.best
+
+    def shares(self, problem: Problem) -> tuple[int, int]:
+        """Proposals for tiles and for cells; a proposal for cells costs as much as there are cells."""
+        if self.max_proposals is not None:
+            return int(self.max_proposals * TILE_SHARE), self.max_proposals
+        bounds = LEAST_PROPOSALS, MOST_PROPOSALS
+        affordable = CELL_WORK * min(problem.block, problem.line) // problem.size
+        return (
+            int(np.clip(TILE_PROPOSALS * problem.size, *bounds)),
+            min(int(np.clip(CELL_PROPOSALS * problem.size, *bounds)), affordable),
+        )

@@ -36,11 +36,16 @@ def degree_order(problem: Problem) -> IntArray:
 
 def spectral_order(problem: Problem) -> IntArray:
     """Channels by the Fiedler vector of the normalised Laplacian; unconnected channels go last."""
-    strength = problem.strength
+    return fiedler_order(problem.levels)
+
+
+def fiedler_order(W: csr_matrix) -> IntArray:
+    """Vertices of a symmetric graph by ``fiedler``, isolated ones last, int32 (vertices,)."""
+    strength = np.asarray(W.sum(axis=1)).ravel()
     linked = np.flatnonzero(strength > 0)
     rest = np.flatnonzero(strength <= 0)
     if len(linked) > 2:
-        value = fiedler(problem.levels[linked][:, linked] if len(rest) else problem.levels)
+        value = fiedler(W[linked][:, linked] if len(rest) else W)
         linked = linked[np.argsort(value, kind="stable")]
     return np.concatenate([linked, rest]).astype(np.int32)
 

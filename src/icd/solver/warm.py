@@ -25,7 +25,7 @@ def warm_search() -> None:
     """Compile (or load) every kernel of the searches by searching two small sites."""
     from scipy import sparse
 
-    from icd.solver.base import Book, Clock
+    from icd.solver.book import Book, Clock
     from icd.solver.objective import Objective
     from icd.solver.problem import pose
     from icd.solver.tile import Tile

@@ -61,7 +61,8 @@ def compare(
     ``kind="ratio"``: ``delta_pct = 100 (exp(mean log ratio) - 1)``, negative is better;
     ``kind="difference"``: ``delta``, arm - base in the metric's unit. ``ci95``, ``floor`` and
     ``equivalence`` are in the same unit; without a floor there is no verdict (None). Also ``effect``
-    (Cohen's dz of the units), ``p_value`` (no change, two-sided), ``source`` and ``diagnostics``.
+    (Cohen's dz of the units), ``p_value`` (no change, two-sided), ``source``, the ``units`` themselves
+    and ``diagnostics``.
     Simulated values are deterministic: they give a delta and no interval. Raises MeasurementError as
     `icd.stats.units.paired` does.
     """
@@ -80,6 +81,7 @@ def compare(
         "effect": None,
         "p_value": None,
         "source": found.source,
+        "units": [in_unit(float(unit), kind) for unit in units],
         "diagnostics": diagnostics(found, name),
     }
     if isinstance(interval, Missing):

@@ -82,7 +82,7 @@ def _ratios(
         out[name] = compare(samples, metric, *pair, floor=floor.percent, equivalence=equivalence)
         if out[name]["delta_pct"] is None:
             continue
-        out[name]["floor_pct"] = floor.percent
+        out[name] |= {"floor_pct": floor.percent, "equivalence_pct": equivalence}
         if floor.reason:
             out[name]["floor_reason"] = floor.reason
     tested = [result for name, result in out.items() if name != "aa" and result["p_value"] is not None]

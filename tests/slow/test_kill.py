@@ -1,0 +1,68 @@
+"""kill -9 and Ctrl-C at random moments: what is left is a complete run or recognisably none."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from icd.pipeline.files import SUMS
+from icd.tools.verify import verify
+
+pytestmark = pytest.mark.slow
+WORDS = ["tracking=none", "model.layers=1", "hydra.run.dir=run"]
+
+
+def start(folder):
+    return subprocess.Popen(
+        [sys.executable, "-m", "icd", *WORDS],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def how_long(folder):
+    begin = time.perf_counter()
+    assert start(folder).wait(timeout=300) == 0
+    return time.perf_counter() - begin
+
+
+@pytest.fixture(scope="module")
+def seconds(tmp_path_factory):
+    how_long(tmp_path_factory.mktemp("first"))  # compiles
+    return how_long(tmp_path_factory.mktemp("second"))
+
+
+@pytest.mark.parametrize("attempt", range(10))
+def test_a_kill_leaves_a_verified_run_or_nothing_that_looks_like_one(seconds, attempt, tmp_path):
+    child = start(tmp_path)
+    time.sleep(random.Random(attempt).uniform(0.2, 1.05) * seconds)
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    child.wait()
+    run = tmp_path / "run"
+    if (run / SUMS).exists():
+        assert verify(run) == []
+    else:
+        assert not run.exists() or not list(run.iterdir())
+        names = {p.name.split("-")[0] for p in tmp_path.iterdir()}
+        assert names <= {"run", ".run.unfinished"}
+
+
+def test_ctrl_c_ends_with_130_one_sentence_and_no_leftovers(seconds, tmp_path):
+    child = start(tmp_path)
+    time.sleep(0.5 * seconds)
+    os.killpg(child.pid, signal.SIGINT)
+    _, stderr = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert stderr.decode().strip().splitlines()[-1].startswith("icd: interrupted")
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
