@@ -101,17 +101,17 @@ def measure(
     }
 
 
+def progress(tell: Tell, what: str, before: int, total: int) -> Callable[[int], None]:
+    """Tells of each finished round of ``what``, with ``before`` of ``total`` done in earlier allocations."""
+    return lambda number: tell("progress", what=what, done=before + number + 1, total=total)
+
+
 def describe(step: Step, simulated: bool) -> dict[str, Any]:
     """The step's record; on a simulated device the code is executed here and the figures are not."""
     if not simulated:
         return dict(step.executed)
     reason = "outputs are executed on the CPU; latency, L2 and energy are those of a simulated device"
     return {**step.executed, "source": "simulated", "reason": reason}
-
-
-def progress(tell: Tell, what: str, before: int, total: int) -> Callable[[int], None]:
-    """Tells of each finished round of ``what``, with ``before`` of ``total`` done in earlier allocations."""
-    return lambda number: tell("progress", what=what, done=before + number + 1, total=total)
 
 
 def _seed(seed: int, process: int, allocation: int) -> int:
