@@ -132,7 +132,8 @@ class Workload:
 
     ``forward(module, inputs)`` returns the tensor whose function must be kept, of shape
     (batch, seq_len, width). ``order`` holds the layouts already applied to ``module``; ``live`` the
-    channels that are live, in dense order (sites that are not named are all live).
+    channels that are live, in dense order (sites that are not named are all live). ``notes(device)`` is
+    what the forward chooses by itself on a device (which scan), for the record of what was executed.
     """
 
     module: torch.nn.Module
@@ -145,6 +146,7 @@ class Workload:
     order: Layouts = field(default_factory=dict)
     live: Mapping[str, BoolArray] = field(default_factory=dict)
     tokens: int = 0
+    notes: Callable[[str], Mapping[str, Any]] = field(default=lambda device: {})
 
     def site(self, name: str) -> Site:
         """The site called ``name``; KeyError names the sites there are."""

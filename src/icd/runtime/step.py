@@ -67,7 +67,7 @@ def make_step(
 
     module, record = precision.cast(module, device)
     inputs = place(workload.inputs, device, floating_dtype(module))
-    record = {**executed, **record}
+    record = {**executed, **record, **workload.notes(device)}
     if switched_on(compile, device):
         record |= compile_layers(module)
 
