@@ -67,6 +67,10 @@ def test_the_triton_kernel_is_the_definition_in_the_interpreter():
         "    assert relative_error(scan(*given), reference.scan(*given)) < 1e-5, shape\n"
         "given = arguments(2, 37, 24, 16, torch.bfloat16)\n"
         "assert relative_error(scan(*given), reference.scan(*given)) < 1e-2\n"
+        "given = arguments(1, 7, 24, 16)\n"
+        "whole = torch.compile(lambda *a: load('triton')(*a) + 1, fullgraph=True, backend='aot_eager')\n"
+        "with torch.inference_mode():\n"
+        "    assert relative_error(whole(*given), reference.scan(*given) + 1) < 1e-5\n"
     )
     env = {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
