@@ -7,9 +7,11 @@ from pathlib import Path
 
 from icd.errors import MissingResource
 
-# float32 copies of the weights alive at the peak of a run: dense and transformed ones, and in the
-# equivalence check the dense, the permuted and the restored module in float64
-COPIES = 9
+# float32 copies of the weights alive at the peak of a run: in the equivalence check one as built and, in
+# float64, the dense, the permuted and the restored module; in a measuring process the dense and the
+# transformed model, one laid out for each of six arms, two while an engine prepares a step. Steps that
+# stay on a CPU come on top.
+COPIES = 10
 GIB = 1 << 30
 
 
