@@ -129,14 +129,18 @@ def test_the_parameter_count_that_memory_is_estimated_from_is_exact(shape):
     assert sum(p.numel() for p in model.parameters()) == shape.params
 
 
-def test_a_model_that_does_not_fit_is_refused_with_a_sentence(monkeypatch):
+def test_a_model_that_does_not_fit_is_refused_with_a_sentence(monkeypatch, tmp_path):
     large = Mamba3B(name="mamba_3b", **FIELDS)
     assert 2.7e9 < large.shape.params < 2.8e9
+    monkeypatch.setattr(memory, "DRIVER", tmp_path)  # there is a GPU
     monkeypatch.setattr(memory, "available_bytes", lambda: 16 << 30)
     with pytest.raises(MissingResource, match=r"model=mamba_3b has 2\.77 billion parameters .* 103 GiB"):
         large.check()
-    monkeypatch.setattr(memory, "available_bytes", lambda: 128 << 30)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 120 << 30)
     large.check()
+    monkeypatch.setattr(memory, "DRIVER", tmp_path / "absent")
+    with pytest.raises(MissingResource, match="165 GiB"):
+        large.check()
 
 
 def test_available_memory_is_a_sensible_number():

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from icd.errors import MissingResource
 
-# float32 copies of the weights alive at the peak of a run: in the equivalence check one as built and, in
-# float64, the dense, the permuted and the restored module; in a measuring process the dense and the
-# transformed model, one laid out for each of six arms, two while an engine prepares a step. Steps that
-# stay on a CPU come on top.
-COPIES = 10
+# float32 copies of the weights alive at the peak of a run, in a measuring process: the dense and the
+# transformed model, one laid out for each of six arms, two while an engine prepares a step; and where there
+# is no GPU to hold them, the steps. The equivalence check in float64 takes fewer.
+COPIES_WITH_GPU, COPIES_WITHOUT = 10, 16
+DRIVER = Path("/proc/driver/nvidia/version")
 GIB = 1 << 30
 
 
@@ -29,11 +29,12 @@ def available_bytes() -> int:
 
 def check_memory(model: str, params: int) -> None:
     """MissingResource where a run over ``params`` float32 weights does not fit."""
-    need, have = COPIES * 4 * params, available_bytes()
+    copies = COPIES_WITH_GPU if DRIVER.exists() else COPIES_WITHOUT
+    need, have = copies * 4 * params, available_bytes()
     if need > have:
         raise MissingResource(
             f"model={model} has {params / 1e9:.2f} billion parameters and a run needs about "
-            f"{need / GIB:.0f} GiB of memory ({COPIES} float32 copies at its peak); "
+            f"{need / GIB:.0f} GiB of memory ({copies} float32 copies at its peak); "
             f"{have / GIB:.0f} GiB are available"
         )
 
