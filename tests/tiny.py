@@ -60,3 +60,30 @@ def tiny_bert(layers: int = 2, heads: int = 4, hidden: int = 64, ffn: int = 256)
         tokens=32,
         fuse=fuse_bert,
     )
+
+
+def tiny_mamba(**changes):
+    """model=mamba_tiny at a short sequence, every parameter moved off its structured start."""
+    import torch
+
+    from icd.model.mamba_tiny import MambaTiny
+
+    fields = {
+        "name": "mamba_tiny",
+        "repo": None,
+        "weights": "random",
+        "hub_timeout_s": 1.0,
+        "scan": "auto",
+        "default_batch_size": 2,
+        "default_seq_len": 12,
+        "calibration_tokens": 1,
+        "probe_sentences": 1,
+        "batch_size": None,
+        "seq_len": None,
+        "seed": 0,
+    }
+    workload = MambaTiny(**{**fields, **changes}).build()
+    torch.manual_seed(1)
+    for parameter in workload.module.parameters():  # equal rows of A and ones in D would hide an axis
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    return workload

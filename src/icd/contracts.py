@@ -134,7 +134,8 @@ class Workload:
     (batch, seq_len, width). ``order`` holds the layouts already applied to ``module``; ``live`` the
     channels that are live, in dense order (sites that are not named are all live). ``fuse(module)``, if
     there is one, rewrites a module in place into an equal one of fewer kernels; engines call it when no
-    site has to be found any more.
+    site has to be found any more. ``choices(device)`` is what the forward chooses by itself on a device
+    (which scan), for the record of what was executed.
     """
 
     module: torch.nn.Module
@@ -148,6 +149,7 @@ class Workload:
     live: Mapping[str, BoolArray] = field(default_factory=dict)
     tokens: int = 0
     fuse: Callable[[torch.nn.Module], None] | None = None
+    choices: Callable[[str], Mapping[str, Any]] = field(default=lambda device: {})
 
     def site(self, name: str) -> Site:
         """The site called ``name``; KeyError names the sites there are."""

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from icd.errors import VerificationError
 from icd.pipeline.checks import equivalence
 from icd.transform.permute import permute, relative, restore
-from tests.tiny import mock, tiny_bert
+from tests.tiny import mock, tiny_bert, tiny_mamba
 
-FAMILIES = {"mock": mock().build(), "bert": tiny_bert()}
+FAMILIES = {"mock": mock().build(), "bert": tiny_bert(), "mamba": tiny_mamba()}
 
 
 def random_layouts(workload, seed):
@@ -70,3 +70,13 @@ def test_the_relative_order_leads_from_one_layout_to_the_other():
     rng = np.random.default_rng(0)
     a, b = rng.permutation(9), rng.permutation(9)
     assert np.array_equal(a[relative(a, b)], b)
+
+
+def test_bert_large_declares_every_head_and_neuron_of_its_shape():
+    from transformers import BertConfig
+
+    from icd.model.bert_large import BertLarge
+    from icd.model.encoder import bert_sites
+
+    sites = bert_sites(BertConfig(**BertLarge.shape))
+    assert [(s.group, s.size, s.repeat) for s in sites] == [("heads", 16, 64), ("neurons", 4096, 1)] * 24

@@ -1,6 +1,7 @@
 """Engines: the same function, and only what is live is executed."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -14,19 +15,21 @@ from icd.runtime.accelerate import compiled_units
 from icd.runtime.compact import Compact
 from icd.runtime.masked import Masked
 from icd.runtime.tiles import kept_positions
-from icd.transform.channel import Channel
+from icd.transform.channel import Channel, zero_dead
 from icd.transform.permute import permute
 from icd.transform.quantize import Precision
-from tests.tiny import mock, tiny_bert
+from tests.tiny import mock, tiny_bert, tiny_mamba
 
 FP32 = Precision("fp32", "fail")
 
 
 def pruned(workload, sparsity=0.5):
-    return Channel(sparsity, "magnitude", ["neurons", "heads"], 0).apply(workload, None)
+    return Channel(sparsity, "magnitude", ["neurons", "heads", "d_inner"], 0).apply(workload, None)
 
 
-@pytest.mark.parametrize("build", [tiny_bert, lambda: mock().build()], ids=["bert", "mock"])
+@pytest.mark.parametrize(
+    "build", [tiny_bert, lambda: mock().build(), tiny_mamba], ids=["bert", "mock", "mamba"]
+)
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.5, 0.95])
 def test_compact_computes_what_masked_computes_in_any_layout(build, sparsity):
     workload = pruned(build(), sparsity)
@@ -56,6 +59,27 @@ def test_slicing_halves_every_layer_and_the_scattered_order_does_not():
     assert sum(p.numel() for p in narrow.module.parameters()) < sum(
         p.numel() for p in wide.module.parameters()
     )
+
+
+def test_mamba_layers_cut_to_different_widths_run_with_everything_that_counts_them():
+    workload = tiny_mamba()
+    first, second = workload.sites
+    live = {first.name: np.arange(256) % 4 == 0, second.name: np.arange(256) < 160}
+    for site in workload.sites:
+        zero_dead(workload.module, site, live[site.name])
+    workload = dataclasses.replace(workload, live=live)
+    gathered = permute(workload, {s.name: sliced_layout(live[s.name]) for s in workload.sites})
+    step = Compact(16, 16).prepare(gathered, FP32, "cpu")
+    assert step.executed["sites"] == {first.name: [64, 256], second.name: [160, 256]}
+    assert step.executed["scan"] == "chunked"
+    for layer, width in zip(step.module.layers, (64, 160), strict=True):
+        mixer = layer.mixer
+        assert mixer.in_proj.weight.shape == (2 * width, 128) and mixer.conv1d.weight.shape == (width, 1, 4)
+        assert mixer.x_proj.weight.shape == (40, width) and mixer.dt_proj.weight.shape == (width, 8)
+        assert mixer.A_log.shape == (width, 16) and mixer.out_proj.weight.shape == (128, width)
+        assert mixer.intermediate_size == mixer.conv1d.groups == mixer.conv1d.in_channels == width
+        assert mixer.in_proj.out_features == 2 * width
+    assert relative_error(step(), workload.forward(workload.module, workload.inputs)) < 1e-5
 
 
 def test_a_step_runs_other_inputs_through_the_same_module():

@@ -7,27 +7,27 @@ what was learnt.
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 from icd.contracts import ModelCard, Workload
 from icd.model.encoder import bert_sites, check_positions, extend_positions, last_hidden_state
-from icd.model.weights import check_weights, find
-
-if TYPE_CHECKING:
-    import torch
-
-    from icd.contracts import Inputs
+from icd.model.tokens import random_tokens, text_tokens
+from icd.model.weights import check_weights, digest, find
 
 POSITIONS = 512
 
 
 @dataclass(frozen=True)
 class Bert:
-    """bert-base-uncased as an encoder without pooler."""
+    """bert-base-uncased as an encoder without pooler.
+
+    ``shape``: what a BERT of random weights has other than the base model.
+    """
 
     simulated: ClassVar[bool] = False
+    shape: ClassVar[Mapping[str, int]] = {}
 
     name: str
     repo: str
@@ -65,19 +65,21 @@ class Bert:
         batch, seq_len = self.batch_size or self.default_batch_size, self.seq_len or self.default_seq_len
         if folder is None:
             torch.manual_seed(self.seed)
-            module = BertModel(BertConfig(), add_pooling_layer=False)
-            inputs, calibration, probes = self._random_tokens(batch, seq_len)
+            module = BertModel(BertConfig(**self.shape), add_pooling_layer=False)
+            tokens = random_tokens(1000, 30522, (batch, seq_len), self.calibration_tokens, self.seed)
         else:
             module = BertModel.from_pretrained(
                 folder, attn_implementation="sdpa", add_pooling_layer=False, use_safetensors=True
             )
-            inputs, calibration, probes = self._text(folder, batch, seq_len)
+            tokens = text_tokens(
+                folder, (batch, seq_len), self.calibration_tokens, self.probe_sentences, self.seed
+            )
         module.eval().requires_grad_(False)
         extended = extend_positions(module, seq_len)
         return Workload(
             module=module,
             forward=last_hidden_state,
-            inputs=inputs,
+            inputs=tokens.inputs,
             sites=bert_sites(module.config),
             card=ModelCard(
                 name=self.name,
@@ -85,44 +87,12 @@ class Bert:
                 params=sum(p.numel() for p in module.parameters()),
                 weights="random" if folder is None else "pretrained",
                 source=f"seed {self.seed}" if folder is None else self.repo,
-                sha256=None
-                if folder is None
-                else hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
+                sha256=None if folder is None else digest(folder),
                 licence=None if folder is None else "Apache-2.0",
                 tags=("extended-positions",) if extended else (),
             ),
-            calibration=calibration,
-            probes=() if extended else probes,
+            calibration=tokens.calibration,
+            probes=() if extended else tokens.probes,
             tokens=batch * seq_len,
             fuse=fuse_bert,
         )
-
-    def _random_tokens(
-        self, batch: int, seq_len: int
-    ) -> tuple[Inputs, tuple[Inputs, ...], tuple[Inputs, ...]]:
-        """Timed inputs and calibration of random token ids; no probes."""
-        import torch
-
-        generator = torch.Generator().manual_seed(self.seed)
-
-        def draw(*shape: int) -> dict[str, torch.Tensor]:
-            return {"input_ids": torch.randint(1000, 30522, shape, generator=generator)}
-
-        return draw(batch, seq_len), tuple(draw(8, 128) for _ in range(self._chunks())), ()
-
-    def _text(
-        self, folder: Any, batch: int, seq_len: int
-    ) -> tuple[Inputs, tuple[Inputs, ...], tuple[Inputs, ...]]:
-        from transformers import AutoTokenizer
-
-        from icd.model.text import packed, probe_batches
-
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        calibration = tuple(
-            {"input_ids": packed(tokenizer, 8, 128, start=4096 + k * 1024)} for k in range(self._chunks())
-        )
-        inputs = {"input_ids": packed(tokenizer, batch, seq_len, start=self.seed)}
-        return inputs, calibration, probe_batches(tokenizer, self.probe_sentences)
-
-    def _chunks(self) -> int:
-        return max(1, -(-self.calibration_tokens // (8 * 128)))

@@ -47,7 +47,11 @@ def head_site(
 
 
 def bert_sites(config: Any) -> tuple[Site, ...]:
-    """Heads and FFN neurons of every layer of a transformers ``BertModel``."""
+    """Heads and FFN neurons of every layer of a transformers ``BertModel``.
+
+    The dimensions inside a head are no sites: they lie on the same parameter dimension as the heads, so
+    their offsets would depend on the order of the heads, and sites must be independent of one another.
+    """
     head_size = config.hidden_size // config.num_attention_heads
     sites: list[Site] = []
     for i in range(config.num_hidden_layers):

@@ -21,6 +21,7 @@ BADGES = {
     "unlocked": "GPU clocks were not locked, so they move with load and temperature",
     "unpaired": "arms were not measured side by side; no gate passes",
     "extended-positions": "the position table was extended by repetition; quality is not evaluated",
+    "reference-scan": "the scan ran as a Python loop over time: latency and energy are not to be published",
     "throttled": "the device lowered its clocks while measuring",
 }
 UNKNOWN_BADGE = "recorded by the run"

@@ -54,10 +54,13 @@ class Compact:
 
 
 def slice_site(module: torch.nn.Module, site: Site, keep: NDArray[np.int64]) -> None:
-    """Cut ``site`` down to the positions ``keep``, in place, with the attributes that count it."""
+    """Cut ``site`` down to the positions ``keep``, in place, with the attributes that count it.
+
+    The parts of a fused axis are cut from the last to the first, so that offsets still hold.
+    """
     import torch
 
-    for axis in site.axes:
+    for axis in sorted(site.axes, key=lambda axis: -axis.offset):
         owner_name, _, name = axis.parameter.rpartition(".")
         owner = module.get_submodule(owner_name)
         old = module.get_parameter(axis.parameter)

@@ -72,7 +72,7 @@ def make_step(
         executed = {**executed, "fused": workload.fuse.__name__}
     module, record = precision.cast(module, device)
     inputs = place(workload.inputs, device, floating_dtype(module))
-    record = {**executed, **record}
+    record = {**executed, **record, **workload.choices(device)}
     if switched_on(compile, device):
         record |= compile_layers(module)
 

@@ -1,0 +1,157 @@
+"""Mamba-1 (Gu and Dao 2023, arXiv 2312.00752): mamba-130m, trained where weights can be had.
+
+Where none can be had within seconds, ``weights=auto`` builds the exact shape with random weights, says
+so, tags ``random-weights`` and leaves quality null. The scan that ran is part of what is recorded as
+executed; figures of ``scan=reference`` carry the tag ``reference-scan`` and are not to be published.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from icd.contracts import ModelCard, Workload
+from icd.model.memory import check_memory
+from icd.model.scan import check_installed, check_scan, executed_scan
+from icd.model.tokens import random_tokens, text_tokens
+from icd.model.weights import check_weights, digest, find
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import torch
+
+    from icd.contracts import Inputs
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What defines a Mamba-1, in the names of transformers' ``MambaConfig``."""
+
+    hidden_size: int = 768
+    num_hidden_layers: int = 24
+    vocab_size: int = 50280
+    state_size: int = 16
+    conv_kernel: int = 4
+    expand: int = 2
+
+    @property
+    def params(self) -> int:
+        """Parameters of the stack, embeddings included."""
+        inner, rank = self.expand * self.hidden_size, -(-self.hidden_size // 16)
+        projections = inner * (3 * self.hidden_size + 2 * rank + 2 * self.state_size)
+        own = inner * (self.conv_kernel + self.state_size + 3)  # convolution with bias, A, D, dt's bias
+        return self.num_hidden_layers * (projections + own + self.hidden_size) + self.hidden_size * (
+            self.vocab_size + 1
+        )
+
+
+@dataclass(frozen=True)
+class Mamba:
+    """mamba-130m: embeddings, 24 layers and the final norm, without a language-model head."""
+
+    simulated: ClassVar[bool] = False
+    shape: ClassVar[Shape] = Shape()
+
+    name: str
+    repo: str | None
+    weights: str
+    hub_timeout_s: float
+    scan: str
+    default_batch_size: int
+    default_seq_len: int
+    calibration_tokens: int
+    probe_sentences: int
+    batch_size: int | None
+    seq_len: int | None
+    seed: int
+
+    def __post_init__(self) -> None:
+        check_weights(self.weights)
+        check_scan(self.scan)
+
+    def check(self) -> None:
+        """MissingResource where the scan's package is not installed or the model does not fit in memory."""
+        check_installed(self.scan)
+        check_memory(self.name, self.shape.params)
+
+    def resolve(self) -> Mamba:
+        """The same model with ``weights`` settled, so that every process of a run builds the same one."""
+        folder = find(self.repo, self.weights, self.hub_timeout_s)
+        return replace(self, weights="random" if folder is None else str(folder))
+
+    def build(self) -> Workload:
+        """Weights, sites, timed inputs and, for trained weights, calibration text and probes."""
+        from icd.model.mamba_module import MambaStack
+        from icd.model.mamba_sites import mamba_sites
+
+        folder = find(self.repo, self.weights, self.hub_timeout_s)
+        batch, seq_len = self.batch_size or self.default_batch_size, self.seq_len or self.default_seq_len
+        model = self._random() if folder is None else _trained(folder)
+        module = MambaStack(model, self.scan).eval().requires_grad_(False)
+        if folder is None:
+            tokens = random_tokens(
+                0, self.shape.vocab_size, (batch, seq_len), self.calibration_tokens, self.seed
+            )
+        else:
+            tokens = text_tokens(
+                folder, (batch, seq_len), self.calibration_tokens, self.probe_sentences, self.seed
+            )
+        return Workload(
+            module=module,
+            forward=hidden_states,
+            inputs=tokens.inputs,
+            sites=mamba_sites(module),
+            card=ModelCard(
+                name=self.name,
+                family="mamba",
+                params=sum(p.numel() for p in module.parameters()),
+                weights="random" if folder is None else "pretrained",
+                source=f"seed {self.seed}" if folder is None or self.repo is None else self.repo,
+                sha256=None if folder is None else digest(folder),
+                licence=None if folder is None else "Apache-2.0",
+                tags=("reference-scan",) if self.scan == "reference" else (),
+            ),
+            calibration=tokens.calibration,
+            probes=tokens.probes,
+            tokens=batch * seq_len,
+            choices=partial(choices, self.scan),
+        )
+
+    def _random(self) -> Any:
+        """The library's model, initialised from ``seed`` as the paper's own code does.
+
+        The library's default (standard deviation 0.1 everywhere) makes a stack of 24 layers chaotic:
+        rounding to bf16 changes all of its output, and no engine could be checked.
+        """
+        import torch
+        from transformers import MambaConfig, MambaModel
+
+        torch.manual_seed(self.seed)
+        return MambaModel(
+            MambaConfig(
+                **asdict(self.shape),
+                initializer_range=(3 * self.shape.hidden_size) ** -0.5,
+                rescale_prenorm_residual=True,
+            )
+        )
+
+
+def _trained(folder: Path) -> Any:
+    """The library's model with the weights of ``folder``, in float32."""
+    import torch
+    from transformers import MambaModel
+
+    return MambaModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+
+
+def hidden_states(module: torch.nn.Module, inputs: Inputs) -> torch.Tensor:
+    """Hidden states behind the final norm, (batch, seq_len, hidden); padding is on the right."""
+    return module(inputs["input_ids"])
+
+
+def choices(scan: str, device: str) -> Mapping[str, Any]:
+    """The scan that runs on ``device``, for the record."""
+    return {"scan": executed_scan(scan, device)}

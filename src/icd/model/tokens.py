@@ -1,0 +1,68 @@
+"""Token inputs of language models: timed ones, calibration, probes; of real text or at random."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from icd.errors import MissingResource
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
+    from icd.contracts import Inputs
+
+BATCH, LENGTH = 8, 128  # of a calibration batch
+
+
+class Tokens(NamedTuple):
+    """Timed inputs, calibration batches and probes, all ``{"input_ids": (batch, seq_len)}``."""
+
+    inputs: Inputs
+    calibration: tuple[Inputs, ...]
+    probes: tuple[Inputs, ...]
+
+
+def chunks(calibration_tokens: int) -> int:
+    """Calibration batches that hold at least so many tokens; at least one."""
+    return max(1, -(-calibration_tokens // (BATCH * LENGTH)))
+
+
+def random_tokens(low: int, high: int, shape: tuple[int, int], calibration_tokens: int, seed: int) -> Tokens:
+    """Uniform ids from ``low`` up to ``high``; no probes, for they would say nothing."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> dict[str, torch.Tensor]:
+        return {"input_ids": torch.randint(low, high, shape, generator=generator)}
+
+    return Tokens(draw(*shape), tuple(draw(BATCH, LENGTH) for _ in range(chunks(calibration_tokens))), ())
+
+
+def text_tokens(
+    folder: Path, shape: tuple[int, int], calibration_tokens: int, probe_sentences: int, seed: int
+) -> Tokens:
+    """The text that ships, through the tokenizer in ``folder``; probes are padded on the right.
+
+    Raises `MissingResource` where ``folder`` holds no tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    from icd.model.text import packed, probe_batches
+
+    if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.txt").is_file():
+        raise MissingResource(
+            f"model.weights: the directory {folder.name!r} holds weights and no tokenizer; "
+            "put tokenizer.json beside them"
+        )
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    calibration = tuple(
+        {"input_ids": packed(tokenizer, BATCH, LENGTH, start=4096 + k * BATCH * LENGTH)}
+        for k in range(chunks(calibration_tokens))
+    )
+    inputs = {"input_ids": packed(tokenizer, *shape, start=seed)}
+    return Tokens(inputs, calibration, probe_batches(tokenizer, probe_sentences))

@@ -1,0 +1,105 @@
+"""Every scan computes what the definition says."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from icd.errors import ConfigError, MissingResource
+from icd.model import scan as scans
+from icd.model.scan import check_installed, check_scan, chunked, executed_scan, load, reference
+from icd.pipeline.checks import relative_error
+from tests.conftest import ROOT
+
+SHAPES = [(1, 1, 8, 16), (2, 7, 24, 16), (2, 37, 40, 8), (1, 70, 20, 16)]
+
+
+def arguments(batch, length, width, state, dtype=torch.float32, device="cpu"):
+    generator = torch.Generator().manual_seed(length)
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator).to(device, dtype)
+
+    A = -torch.arange(1.0, state + 1).repeat(width, 1) * (1 + torch.rand(width, 1, generator=generator))
+    z = draw(batch, length, 2 * width)[..., width:]  # a view, as the model hands it over
+    u, dt = draw(batch, length, width), draw(batch, length, width) * 3 - 2
+    return u, dt, A.to(device), draw(batch, length, state), draw(batch, length, state), draw(width), z
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("elements", [1, 1 << 18], ids=["many chunks", "few chunks"])
+def test_chunked_is_the_definition(shape, elements, monkeypatch):
+    monkeypatch.setattr(chunked, "ELEMENTS", elements)
+    given = arguments(*shape)
+    assert relative_error(chunked.scan(*given), reference.scan(*given)) < 1e-5
+
+
+def test_chunked_survives_decays_that_underflow():
+    u, dt, A, B, C, D, z = arguments(2, 40, 8, 16)
+    given = (u, dt + 30, A * 100, B, C, D, z)
+    out = chunked.scan(*given)
+    assert out.isfinite().all() and relative_error(out, reference.scan(*given)) < 1e-5
+
+
+def test_in_double_the_state_is_double():
+    given = [x.double() for x in arguments(2, 37, 24, 16)]
+    assert chunked.scan(*given).dtype == torch.float64
+    assert relative_error(chunked.scan(*given), reference.scan(*given)) < 1e-13
+
+
+def test_bf16_inputs_keep_a_float32_state():
+    given = arguments(2, 37, 24, 16, torch.bfloat16)
+    exact = reference.scan(*(x.double() for x in given))
+    for scan in (chunked.scan, reference.scan):
+        out = scan(*given)
+        assert out.dtype == torch.bfloat16 and relative_error(out, exact) < 4e-3
+
+
+def test_the_triton_kernel_is_the_definition_in_the_interpreter():
+    pytest.importorskip("triton")
+    code = (
+        "from tests.model.scan.test_scans import *\n"
+        "scan = load('triton')\n"
+        "for shape in SHAPES:\n"
+        "    given = arguments(*shape)\n"
+        "    assert relative_error(scan(*given), reference.scan(*given)) < 1e-5, shape\n"
+        "given = arguments(2, 37, 24, 16, torch.bfloat16)\n"
+        "assert relative_error(scan(*given), reference.scan(*given)) < 1e-2\n"
+        "given = arguments(1, 7, 24, 16)\n"
+        "whole = torch.compile(lambda *a: load('triton')(*a) + 1, fullgraph=True, backend='aot_eager')\n"
+        "with torch.inference_mode():\n"
+        "    assert relative_error(whole(*given), reference.scan(*given) + 1) < 1e-5\n"
+    )
+    env = {**os.environ, "TRITON_INTERPRET": "1"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["triton", "mamba_ssm"])
+@pytest.mark.parametrize("shape", [*SHAPES, (2, 256, 1536, 16)])
+def test_the_kernels_on_a_gpu_are_the_definition(name, shape):
+    if name == "mamba_ssm":
+        pytest.importorskip("mamba_ssm")
+    scan, given = load(name), arguments(*shape, device="cuda")
+    assert relative_error(scan(*given), reference.scan(*given)) < 1e-5
+    compiled = torch.compile(lambda *a: scan(*a) + 1, fullgraph=True, dynamic=False)
+    assert relative_error(compiled(*given), reference.scan(*given) + 1) < 1e-5
+
+
+def test_what_runs_where_is_said():
+    assert executed_scan("auto", "cpu") == "chunked" and executed_scan("auto", "cuda:0") == "triton"
+    assert executed_scan("triton", "cpu") == "chunked" and executed_scan("mamba_ssm", "cuda") == "mamba_ssm"
+    assert executed_scan("reference", "cuda") == "reference" == executed_scan("reference", "cpu")
+
+
+def test_an_unknown_scan_and_a_missing_package_get_a_sentence(monkeypatch):
+    with pytest.raises(ConfigError, match=r"model\.scan='fast': expected one of auto, reference"):
+        check_scan("fast")
+    monkeypatch.setattr(scans, "find_spec", lambda name: None)
+    with pytest.raises(MissingResource, match="needs the package mamba_ssm, which is not installed"):
+        check_installed("mamba_ssm")
+    check_installed("auto")
