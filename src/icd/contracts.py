@@ -132,7 +132,8 @@ class Workload:
 
     ``forward(module, inputs)`` returns the tensor whose function must be kept, of shape
     (batch, seq_len, width). ``order`` holds the layouts already applied to ``module``; ``live`` the
-    channels that are live, in dense order (sites that are not named are all live).
+    channels that are live, in dense order (sites that are not named are all live); ``notes`` what a
+    transform says of what it did, for the record; ``texts`` which files of the user's its text is from.
     """
 
     module: torch.nn.Module
@@ -145,6 +146,8 @@ class Workload:
     order: Layouts = field(default_factory=dict)
     live: Mapping[str, BoolArray] = field(default_factory=dict)
     tokens: int = 0
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    texts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def site(self, name: str) -> Site:
         """The site called ``name``; KeyError names the sites there are."""
