@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from icd.contracts import ModelCard, Workload
 from icd.model.encoder import bert_sites, check_positions, extend_positions, last_hidden_state
+from icd.model.text import locate, texts_used
 from icd.model.weights import check_weights, find
 
 if TYPE_CHECKING:
@@ -41,13 +42,17 @@ class Bert:
     seq_len: int | None
     extend_positions: bool
     seed: int
+    calibration_text: str | None = None
+    probe_text: str | None = None
 
     def __post_init__(self) -> None:
         check_weights(self.weights)
         check_positions(self.seq_len or self.default_seq_len, POSITIONS, self.extend_positions, self.name)
 
     def check(self) -> None:
-        """Nothing beyond the base packages is needed."""
+        """Nothing beyond the base packages is needed; ConfigError without a text that is named."""
+        locate("calibration_text", self.calibration_text)
+        locate("probe_text", self.probe_text)
 
     def resolve(self) -> Bert:
         """The same model with ``weights`` settled, so that every process of a run builds the same one."""
@@ -92,6 +97,9 @@ class Bert:
             calibration=calibration,
             probes=() if extended else probes,
             tokens=batch * seq_len,
+            texts={}
+            if folder is None
+            else texts_used(calibration_text=self.calibration_text, probe_text=self.probe_text),
         )
 
     def _random_tokens(
@@ -102,24 +110,22 @@ class Bert:
 
         generator = torch.Generator().manual_seed(self.seed)
 
+        # random tokens tell no more when there are more of them
+        chunks = max(1, -(-min(self.calibration_tokens, 2048) // (8 * 128)))
+
         def draw(*shape: int) -> dict[str, torch.Tensor]:
             return {"input_ids": torch.randint(1000, 30522, shape, generator=generator)}
 
-        return draw(batch, seq_len), tuple(draw(8, 128) for _ in range(self._chunks())), ()
+        return draw(batch, seq_len), tuple(draw(8, 128) for _ in range(chunks)), ()
 
     def _text(
         self, folder: Any, batch: int, seq_len: int
     ) -> tuple[Inputs, tuple[Inputs, ...], tuple[Inputs, ...]]:
         from transformers import AutoTokenizer
 
-        from icd.model.text import packed, probe_batches
+        from icd.model.text import calibration_batches, packed, probe_batches
 
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        calibration = tuple(
-            {"input_ids": packed(tokenizer, 8, 128, start=4096 + k * 1024)} for k in range(self._chunks())
-        )
+        calibration = calibration_batches(tokenizer, self.calibration_tokens, self.calibration_text)
         inputs = {"input_ids": packed(tokenizer, batch, seq_len, start=self.seed)}
-        return inputs, calibration, probe_batches(tokenizer, self.probe_sentences)
-
-    def _chunks(self) -> int:
-        return max(1, -(-self.calibration_tokens // (8 * 128)))
+        return inputs, calibration, probe_batches(tokenizer, self.probe_sentences, self.probe_text)

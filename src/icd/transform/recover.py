@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -52,7 +53,7 @@ def decide(asked: Recover, workload: Workload) -> tuple[bool, str]:
 
 
 def finish(asked: Recover, pruned: Workload, dense: Workload) -> Workload:
-    """``pruned`` (dense order), recovered from ``dense`` where that is to be; ``notes["recover"]`` says it."""
+    """``pruned``, recovered where that is to be; both in dense order. ``notes["recover"]`` says it."""
     refits, reason = decide(asked, pruned)
     note: dict[str, Any] = {"asked": asked, "method": "none", "reason": reason}
     if refits:
@@ -77,7 +78,6 @@ def recover(pruned: Workload, dense: Workload) -> tuple[Workload, dict[str, Any]
         )
     }
     rows: list[dict[str, Any]] = []
-    count = len(pruned.calibration)
     with torch.no_grad():
         for prefix, run in walk(out):
             for name in called(out.module, sorted(c for c in changed if c.startswith(prefix)), run):
@@ -87,15 +87,20 @@ def recover(pruned: Workload, dense: Workload) -> tuple[Workload, dict[str, Any]
                         f"transform.recover=lstsq refits linear layers and {name} is a "
                         f"{type(consumer).__name__}; use transform.recover=none"
                     )
-                reference = dense.module.get_submodule(name)
-                moments = Moments.empty(consumer)
-                for k in range(count):
-                    moments.add(
-                        stop_at(consumer, lambda k=k: run(out.module, k), "call")[0][0],
-                        stop_at(reference, lambda k=k: run(dense.module, k), "output"),
-                    )
+                moments = gather(name, out, dense, run)
                 rows.append({"module": name, "tokens": moments.n, **refit(consumer, moments)})
     return out, {"method": "lstsq", "ridge": RIDGE, "consumers": rows}
+
+
+def gather(name: str, recovered: Workload, dense: Workload, run: Run) -> Moments:
+    """Moments of the consumer ``name``: its inputs in one model, its outputs in the other."""
+    consumer: Any = recovered.module.get_submodule(name)
+    reference = dense.module.get_submodule(name)
+    moments = Moments.empty(consumer)
+    for k in range(len(recovered.calibration)):
+        args, _ = stop_at(consumer, partial(run, recovered.module, k), "call")
+        moments.add(args[0], stop_at(reference, partial(run, dense.module, k), "output"))
+    return moments
 
 
 def called(module: nn.Module, names: list[str], run: Run) -> list[str]:

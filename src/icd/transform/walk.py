@@ -8,6 +8,7 @@ forwards in all; any other model is walked as one stage, from its inputs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import torch
@@ -74,7 +75,7 @@ def chain(workload: Workload) -> list[str]:
     rest = [(*call[0][1:], *call[1].values()) for _, call, _ in calls]
     linked = all(
         now[1][0][0] is hidden_of(before[2]) and now[1][1].keys() == before[1][1].keys()
-        for before, now in zip(calls, calls[1:], strict=False)
+        for before, now in pairwise(calls)
     )
     return names if linked and all(same(rest[0], other) for other in rest) else []
 
