@@ -242,6 +242,14 @@ class Step(Protocol):
         ...
 
 
+@runtime_checkable
+class LinearLike(Protocol):
+    """A linear layer in whatever precision: torch's own, a rounded or an executed eight-bit one."""
+
+    in_features: int
+    out_features: int
+
+
 class Sample(NamedTuple):
     """One raw sample; a row of ``samples.csv.gz``.
 
