@@ -134,8 +134,9 @@ class Workload:
     (batch, seq_len, width). ``order`` holds the layouts already applied to ``module``; ``live`` the
     channels that are live, in dense order (sites that are not named are all live). ``fuse(module)``, if
     there is one, rewrites a module in place into an equal one of fewer kernels; engines call it when no
-    site has to be found any more. ``choices(device)`` is what the forward chooses by itself on a device
-    (which scan), for the record of what was executed.
+    site has to be found any more. For the record: ``choices(device)``, what the forward chooses by itself
+    on a device (which scan); ``notes``, what a transform says of what it did; ``texts``, which files of
+    the user's its text is from.
     """
 
     module: torch.nn.Module
@@ -150,6 +151,8 @@ class Workload:
     tokens: int = 0
     fuse: Callable[[torch.nn.Module], None] | None = None
     choices: Callable[[str], Mapping[str, Any]] = field(default=lambda device: {})
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    texts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def site(self, name: str) -> Site:
         """The site called ``name``; KeyError names the sites there are."""
@@ -242,6 +245,14 @@ class Step(Protocol):
     def on(self, inputs: Inputs) -> torch.Tensor:
         """Run on other inputs through the same engine (quality)."""
         ...
+
+
+@runtime_checkable
+class LinearLike(Protocol):
+    """A linear layer in whatever precision: torch's own, a rounded or an executed eight-bit one."""
+
+    in_features: int
+    out_features: int
 
 
 class Sample(NamedTuple):

@@ -151,7 +151,7 @@ def test_a_rerun_from_the_lock_gives_the_same_layouts_and_costs(mock_run, metric
     assert again["inputs"] == metrics["inputs"]
 
 
-def test_a_sweep_runs_every_cell_with_simulated_precision_said(tmp_path):
+def test_a_sweep_runs_every_cell_and_says_which_precision_was_simulated(tmp_path):
     done = icd(
         "-m", "sparsity=0.5", "precision=fp8,int8", "tracking=none", "hydra.sweep.dir=sweep",
         "model.layers=1", "pipeline.max_iters=1", cwd=tmp_path,
@@ -162,5 +162,7 @@ def test_a_sweep_runs_every_cell_with_simulated_precision_said(tmp_path):
     for cell in cells:
         metrics = json.loads((cell / "metrics.json").read_text())
         assert "dense_bf16" in metrics["arms"]
-        assert metrics["arms"]["iterative"]["executed"]["source"] == "simulated"
-        assert metrics["config"]["precision"] in cell.name
+        name = metrics["config"]["precision"]
+        arm = metrics["arms"]["iterative"]
+        assert name in cell.name and arm["latency_ms"]["source"] == "simulated"
+        assert arm["executed"]["source"] == {"fp8": "simulated", "int8": "measured"}[name]

@@ -23,18 +23,24 @@ def test_an_executed_precision_casts_a_copy_and_says_so(name, dtype):
     assert next(workload.module.parameters()).dtype == torch.float32
 
 
-@pytest.mark.parametrize("name", ["fp8", "int8"])
-def test_a_precision_that_is_not_executed_is_simulated_and_says_why(name):
-    module, record = Precision(name, "simulate").cast(tiny_bert().module, "cpu")
-    assert record["source"] == "simulated" and record["dtype"] == "float32" and name in record["reason"]
+def test_a_precision_that_is_not_executed_is_simulated_and_says_why():
+    precision = Precision("fp8", "simulate")
+    module, record = precision.cast(tiny_bert().module, "cpu")
+    assert not precision.executes("cpu") and "CPUs multiply no fp8" in record["reason"]
+    assert record["source"] == "simulated" and record["dtype"] == "float32"
     rounded = [m for m in module.modules() if isinstance(m, RoundedLinear)]
     assert len(rounded) == 12 and not any(isinstance(m, torch.nn.Linear) for m in module.modules())
 
 
-@pytest.mark.parametrize("name", ["fp8", "int8"])
-def test_on_missing_fail_refuses_to_simulate(name):
+def test_on_missing_fail_refuses_to_simulate():
     with pytest.raises(MissingResource, match="on_missing=simulate"):
-        Precision(name, "fail").cast(tiny_bert().module, "cpu")
+        Precision("fp8", "fail").cast(tiny_bert().module, "cpu")
+
+
+def test_int8_without_a_quantized_engine_is_simulated_with_that_reason(monkeypatch):
+    monkeypatch.setattr("icd.transform.executed.engine", lambda: "none")
+    _, record = Precision("int8", "simulate").cast(tiny_bert().module, "cpu")
+    assert record["source"] == "simulated" and "quantized engine" in record["reason"]
 
 
 def test_int8_values_are_at_most_255_levels_of_one_scale():

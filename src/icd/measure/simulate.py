@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from icd.contracts import LinearLike
 from icd.measure.hardware import Hardware
 
 if TYPE_CHECKING:
@@ -45,9 +46,7 @@ class Layer:
 
 def linear_layers(module: torch.nn.Module) -> list[Layer]:
     """Executed linear layers in module order."""
-    return [
-        Layer(*p.shape) for name, p in module.named_parameters() if name.endswith("weight") and p.ndim == 2
-    ]
+    return [Layer(m.out_features, m.in_features) for m in module.modules() if isinstance(m, LinearLike)]
 
 
 def simulate(layers: list[Layer], tokens: int, precision: str, hardware: Hardware) -> Simulated:

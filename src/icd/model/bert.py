@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from icd.contracts import ModelCard, Workload
 from icd.model.encoder import bert_sites, check_positions, extend_positions, last_hidden_state
+from icd.model.text import locate, texts_used
 from icd.model.tokens import random_tokens, text_tokens
 from icd.model.weights import check_weights, digest, find
 
@@ -41,13 +42,17 @@ class Bert:
     seq_len: int | None
     extend_positions: bool
     seed: int
+    calibration_text: str | None = None
+    probe_text: str | None = None
 
     def __post_init__(self) -> None:
         check_weights(self.weights)
         check_positions(self.seq_len or self.default_seq_len, POSITIONS, self.extend_positions, self.name)
 
     def check(self) -> None:
-        """Nothing beyond the base packages is needed."""
+        """Nothing beyond the base packages is needed; ConfigError without a text that is named."""
+        locate("calibration_text", self.calibration_text)
+        locate("probe_text", self.probe_text)
 
     def resolve(self) -> Bert:
         """The same model with ``weights`` settled, so that every process of a run builds the same one."""
@@ -72,7 +77,13 @@ class Bert:
                 folder, attn_implementation="sdpa", add_pooling_layer=False, use_safetensors=True
             )
             tokens = text_tokens(
-                folder, (batch, seq_len), self.calibration_tokens, self.probe_sentences, self.seed
+                folder,
+                (batch, seq_len),
+                self.calibration_tokens,
+                self.probe_sentences,
+                self.seed,
+                calibration_text=self.calibration_text,
+                probe_text=self.probe_text,
             )
         module.eval().requires_grad_(False)
         extended = extend_positions(module, seq_len)
@@ -95,4 +106,7 @@ class Bert:
             probes=() if extended else tokens.probes,
             tokens=batch * seq_len,
             fuse=fuse_bert,
+            texts={}
+            if folder is None
+            else texts_used(calibration_text=self.calibration_text, probe_text=self.probe_text),
         )

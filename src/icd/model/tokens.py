@@ -35,22 +35,34 @@ def random_tokens(low: int, high: int, shape: tuple[int, int], calibration_token
 
     generator = torch.Generator().manual_seed(seed)
 
+    # random tokens tell no more when there are more of them
+    batches = chunks(min(calibration_tokens, 2048))
+
     def draw(*shape: int) -> dict[str, torch.Tensor]:
         return {"input_ids": torch.randint(low, high, shape, generator=generator)}
 
-    return Tokens(draw(*shape), tuple(draw(BATCH, LENGTH) for _ in range(chunks(calibration_tokens))), ())
+    return Tokens(draw(*shape), tuple(draw(BATCH, LENGTH) for _ in range(batches)), ())
 
 
 def text_tokens(
-    folder: Path, shape: tuple[int, int], calibration_tokens: int, probe_sentences: int, seed: int
+    folder: Path,
+    shape: tuple[int, int],
+    calibration_tokens: int,
+    probe_sentences: int,
+    seed: int,
+    *,
+    calibration_text: str | None = None,
+    probe_text: str | None = None,
 ) -> Tokens:
-    """The text that ships, through the tokenizer in ``folder``; probes are padded on the right.
+    """The text that ships, or the user's files, through the tokenizer in ``folder``.
+
+    Probes are padded on the right.
 
     Raises `MissingResource` where ``folder`` holds no tokenizer.
     """
     from transformers import AutoTokenizer
 
-    from icd.model.text import packed, probe_batches
+    from icd.model.text import calibration_batches, packed, probe_batches
 
     if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.txt").is_file():
         raise MissingResource(
@@ -60,9 +72,6 @@ def text_tokens(
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    calibration = tuple(
-        {"input_ids": packed(tokenizer, BATCH, LENGTH, start=4096 + k * BATCH * LENGTH)}
-        for k in range(chunks(calibration_tokens))
-    )
+    calibration = calibration_batches(tokenizer, calibration_tokens, calibration_text)
     inputs = {"input_ids": packed(tokenizer, *shape, start=seed)}
-    return Tokens(inputs, calibration, probe_batches(tokenizer, probe_sentences))
+    return Tokens(inputs, calibration, probe_batches(tokenizer, probe_sentences, probe_text))

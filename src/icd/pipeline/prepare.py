@@ -143,6 +143,8 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
             "solver": {"before": stats0, "after": stats1},
             "costs": costs,
             "sites": [_site_row(task) for task in judge],
+            "transform": dict(transformed.notes),
+            "texts": dict(dense.texts),
             "calibration_tokens": activations.tokens if activations else 0,
             "graphs": {name: {"source": g.source, **g.meta} for name, g in graphs.items()},
             "W": {name: g.W for name, g in graphs.items()},

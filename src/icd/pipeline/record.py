@@ -118,6 +118,7 @@ def build_metrics(
             ],
             "timeouts": [n for s in facts["solver"].values() for n, v in s.items() if v.get("timeout")],
         },
+        "transform": facts["transform"],
         "sites": site_table(facts),
         "bridge": {"value": None, "reason": "bridge=none"},
         "protocol": {
@@ -141,7 +142,13 @@ def build_metrics(
             },
         },
         "derivation": {**settings, "objective": asdict(experiment.solver.objective)},
-        "inputs": {"shape": facts["input_shape"], "sha256": facts["input_sha256"], "tokens": facts["tokens"]},
+        "inputs": {
+            "shape": facts["input_shape"],
+            "sha256": facts["input_sha256"],
+            "tokens": facts["tokens"],
+            "calibration_tokens": facts["calibration_tokens"],
+            "texts": facts["texts"],
+        },
         "tags": tags(experiment, prepared, processes, samples, compare),
     }
 

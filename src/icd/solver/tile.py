@@ -13,7 +13,7 @@ from icd.solver.pack_tiles import pack_tiles
 from icd.solver.problem import Problem
 from icd.solver.reduce import channel_classes, reduce_nets
 
-TILE_PROPOSALS, CELL_PROPOSALS = 2000, 4000
+TILE_PROPOSALS, CELL_PROPOSALS = 2000, 1500
 LEAST_PROPOSALS, MOST_PROPOSALS = 100_000, 40_000_000
 CELL_WORK = 1 << 31
 TILE_SHARE = 0.8

@@ -2,7 +2,8 @@
 
 Scores: ``magnitude``, the root of the summed squares of everything tied to a channel; ``wanda``, weight
 times activation norm at the consumers (Sun et al. 2023, arXiv 2306.11695, summed over a channel);
-``random``, seeded. The same share of every site goes, so that layers keep comparable widths.
+``random``, seeded. The same share of every site goes, so that layers keep comparable widths. What reads
+the channels that are left may be refitted afterwards (`icd.transform.recover`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 
 from icd.contracts import Activations, BoolArray, FloatArray, Site, Workload
 from icd.errors import ConfigError
+from icd.transform.permute import permute, restore
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +31,7 @@ class Channel:
     score: Literal["magnitude", "wanda", "random"]
     groups: list[str]
     seed: int
+    recover: Literal["auto", "none", "lstsq"] = "none"
 
     def __post_init__(self) -> None:
         if not 0 <= self.sparsity <= 0.95:
@@ -39,21 +42,27 @@ class Channel:
         return self.score == "wanda"
 
     def apply(self, workload: Workload, activations: Activations | None) -> Workload:
-        """A copy of ``workload`` with the weakest channels zeroed; ``live`` says which are left."""
+        """A copy of ``workload`` with the weakest channels zeroed; ``live`` says which are left.
+
+        Values are made in dense order, so that they are the same bit for bit in any layout.
+        """
+        from icd.transform.recover import finish
+
         if self.score == "wanda" and activations is None:
             raise ConfigError(
                 f"transform.score=wanda needs calibration inputs and model={workload.card.name} has none; "
                 "use transform.score=magnitude"
             )
-        module = copy.deepcopy(workload.module)
+        dense = restore(workload)
+        module = copy.deepcopy(dense.module)
         live = dict(workload.live)
         for site in workload.sites:
             if site.group not in self.groups:
                 continue
-            mask = self.choose(workload, site, activations)
+            mask = self.choose(dense, site, activations)
             live[site.name] = mask & workload.live_mask(site)
-            zero_dead(module, site, live[site.name][workload.layout(site)])
-        return workload.with_module(module, live=live)
+            zero_dead(module, site, live[site.name])
+        return permute(finish(self.recover, dense.with_module(module, live=live), dense), workload.order)
 
     def choose(self, workload: Workload, site: Site, activations: Activations | None) -> BoolArray:
         """Live mask (D,) in dense order; ties go to the lower channel number."""

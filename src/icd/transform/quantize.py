@@ -1,5 +1,8 @@
 """Reduced precision: what an arm's module computes in, executed where the device can, else simulated.
 
+Eight bits are executed in the linear layers alone: fp8 and int8 on CUDA with the rest in bf16, int8 on the
+CPU with the rest in float32 (`icd.transform.executed`).
+
 Simulated means: weights and inputs of every linear layer are rounded to the format's values and the
 arithmetic runs in float32. Quality is then real; latency, L2 and energy are not, and say so.
 """
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
 Format = Literal["auto", "fp32", "bf16", "fp16", "fp8", "int8"]
 BYTES: dict[str, int] = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 1, "int8": 1}
+SPELT = {"row": "one a token, dynamic", "tensor": "one a call, dynamic"}
 # largest error of a timed step against its float32 masked model, as a share of the largest output:
 # a bound on rounding, loose enough for a dozen layers, far below what a wrong tile does
 TOLERANCE: dict[str, float] = {"fp32": 1e-4, "bf16": 6e-2, "fp16": 1e-2, "fp8": 3e-1, "int8": 2e-1}
@@ -24,10 +28,14 @@ TOLERANCE: dict[str, float] = {"fp32": 1e-4, "bf16": 6e-2, "fp16": 1e-2, "fp8": 
 
 @dataclass(frozen=True)
 class Precision:
-    """``format`` for all arms; ``on_missing`` says what happens where it cannot be executed."""
+    """``format`` for all arms; ``on_missing`` says what happens where it cannot be executed.
+
+    ``scales``: in fp8 and int8 an input has one scale a token (``row``) or one a call (``tensor``).
+    """
 
     format: Format
     on_missing: Literal["fail", "simulate"]
+    scales: Literal["row", "tensor"] = "row"
 
     def resolve(self, device: str) -> str:
         """The format that ``auto`` stands for: bf16 on CUDA, fp32 elsewhere."""
@@ -37,7 +45,16 @@ class Precision:
 
     def executes(self, device: str) -> bool:
         """Whether the format's own arithmetic runs on ``device`` with this package."""
-        return self.resolve(device) in ("fp32", "bf16", "fp16")
+        return not self._obstacle(device)
+
+    def _obstacle(self, device: str) -> str:
+        """Why the format cannot be executed on ``device``; empty where it can."""
+        name = self.resolve(device)
+        if name in ("fp32", "bf16", "fp16"):
+            return ""
+        from icd.transform.executed import obstacle
+
+        return obstacle(name, device)
 
     def element_bytes(self, device: str) -> int:
         """Bytes of one weight."""
@@ -53,24 +70,47 @@ class Precision:
 
         name = self.resolve(device)
         asked = {"asked": self.format, "format": name}
-        if self.executes(device):
+        reason = self._obstacle(device)
+        if not reason and name in ("fp32", "bf16", "fp16"):
             dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
             return copy.deepcopy(module).to(device=device, dtype=dtype), {
                 **asked,
                 "dtype": str(dtype).removeprefix("torch."),
                 "source": "measured",
             }
+        copied = copy.deepcopy(module).to(device=device, dtype=torch.float32)
+        if not reason:
+            return self._eight_bits(copied, name, device, asked)
         if self.on_missing == "fail":
             raise MissingResource(
-                f"precision={name} cannot be executed on {device} and on_missing=fail; "
+                f"precision={name} cannot be executed on {device} ({reason}) and on_missing=fail; "
                 "use on_missing=simulate or another precision"
             )
         from icd.transform.rounding import round_linears
 
-        rounded = round_linears(copy.deepcopy(module).to(device=device, dtype=torch.float32), name)
-        return rounded, {
+        return round_linears(copied, name, self.scales), {
             **asked,
             "dtype": "float32",
             "source": "simulated",
-            "reason": f"{name} values, float32 arithmetic: no executed {name} on {device}",
+            "scales": f"weights one a row, inputs {SPELT[self.scales]}",
+            "reason": f"{name} values, float32 arithmetic: no executed {name} on {device} ({reason})",
+        }
+
+    def _eight_bits(
+        self, module: torch.nn.Module, name: str, device: str, asked: dict[str, Any]
+    ) -> tuple[torch.nn.Module, dict[str, Any]]:
+        """The float32 copy ``module`` with executed linear layers; ``layers`` counts their kernels."""
+        import torch
+
+        from icd.transform.executed import on_cpu, on_cuda
+
+        cuda = device.startswith("cuda")
+        module, layers = on_cuda(module, name, self.scales, torch.bfloat16) if cuda else on_cpu(module)
+        return module, {
+            **asked,
+            "dtype": "float8_e4m3fn" if name == "fp8" else "int8",
+            "other_dtype": "bfloat16" if cuda else "float32",
+            "source": "measured",
+            "scales": f"weights one a row, inputs {SPELT[self.scales if cuda else 'tensor']}",
+            "layers": layers,
         }
