@@ -165,4 +165,5 @@ def test_a_sweep_runs_every_cell_and_says_which_precision_was_simulated(tmp_path
         name = metrics["config"]["precision"]
         arm = metrics["arms"]["iterative"]
         assert name in cell.name and arm["latency_ms"]["source"] == "simulated"
-        assert arm["executed"]["source"] == {"fp8": "simulated", "int8": "measured"}[name]
+        assert arm["executed"]["source"] == "simulated"
+        assert arm["executed"]["arithmetic"] == {"fp8": "simulated", "int8": "measured"}[name]

@@ -107,11 +107,19 @@ def progress(tell: Tell, what: str, before: int, total: int) -> Callable[[int], 
 
 
 def describe(step: Step, simulated: bool) -> dict[str, Any]:
-    """The step's record; on a simulated device the code is executed here and the figures are not."""
+    """The step's record. On a simulated device ``source`` is that of the figures, simulated, and
+    ``arithmetic`` that of the outputs, which are executed here in the precision or in rounded values.
+    """
     if not simulated:
         return dict(step.executed)
+    own = step.executed.get("reason")
     reason = "outputs are executed on the CPU; latency, L2 and energy are those of a simulated device"
-    return {**step.executed, "source": "simulated", "reason": reason}
+    return {
+        **step.executed,
+        "source": "simulated",
+        "arithmetic": step.executed["source"],
+        "reason": f"{own}; {reason}" if own else reason,
+    }
 
 
 def _seed(seed: int, process: int, allocation: int) -> int:

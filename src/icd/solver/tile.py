@@ -13,7 +13,8 @@ from icd.solver.pack_tiles import pack_tiles
 from icd.solver.problem import Problem
 from icd.solver.reduce import channel_classes, reduce_nets
 
-TILE_PROPOSALS, CELL_PROPOSALS = 2000, 1500
+TILE_PROPOSALS = 2000  # a channel
+CELL_PROPOSALS, CELL_PROPOSALS_LARGE, LARGE = 4000, 1500, 4_500_000  # a channel; fewer from LARGE in all
 LEAST_PROPOSALS, MOST_PROPOSALS = 100_000, 40_000_000
 CELL_WORK = 1 << 31
 TILE_SHARE = 0.8
@@ -25,7 +26,7 @@ class Tile(LayoutSolver):
 
     T: grown blocks, then swap annealing with exact gains. J: channels needed by the same nets change
     places by annealing, whole blocks by swaps and insertions. ``max_proposals`` covers both annealings;
-    by default the first gets 2000 and the second 4000 a channel, within bounds.
+    by default the first gets 2000 a channel and the second 4000, or 1500 on large sites, within bounds.
     """
 
     def compile(self) -> None:
@@ -58,8 +59,9 @@ class Tile(LayoutSolver):
         if self.max_proposals is not None:
             return int(self.max_proposals * TILE_SHARE), self.max_proposals
         bounds = LEAST_PROPOSALS, MOST_PROPOSALS
+        cells = min(CELL_PROPOSALS * problem.size, max(LARGE, CELL_PROPOSALS_LARGE * problem.size))
         affordable = CELL_WORK * min(problem.block, problem.line) // problem.size
         return (
             int(np.clip(TILE_PROPOSALS * problem.size, *bounds)),
-            min(int(np.clip(CELL_PROPOSALS * problem.size, *bounds)), affordable),
+            min(int(np.clip(cells, *bounds)), affordable),
         )
