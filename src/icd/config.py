@@ -11,11 +11,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from icd.errors import ConfigError
+from icd.errors import ConfigError, IcdError
 from icd.pipeline.experiment import Experiment
 
 SCALARS: dict[str, str] = {
@@ -89,9 +90,10 @@ def build(cfg: DictConfig) -> Experiment:
     tree = plain(cfg)
     try:
         parts = {group: instantiate(tree[group], _convert_="all") for group in GROUPS}
-    except Exception as error:
-        cause = error.__cause__ or error
-        raise ConfigError(str(cause)) from error
+    except InstantiationException as error:
+        if isinstance(error.__cause__, IcdError):
+            raise error.__cause__ from error
+        raise ConfigError(str(error.__cause__ or error)) from error
     return Experiment(**parts, gates=load_gates(), lock=tree, **{key: tree[key] for key in SCALARS})
 
 
