@@ -114,8 +114,9 @@ def test_activations_are_those_that_enter_the_output_projection():
 def test_the_reference_scan_is_tagged_and_every_scan_is_named_in_the_record():
     chosen, default = tiny_mamba(scan="reference"), tiny_mamba()
     assert chosen.card.tags == ("reference-scan",) and default.card.tags == ()
-    assert chosen.choices("cpu") == {"scan": "reference"}
-    assert default.choices("cpu") == {"scan": "chunked"} and default.choices("cuda:0") == {"scan": "triton"}
+    assert chosen.choices("cpu") == {"scan": "reference", "conv": "plain"}
+    assert default.choices("cpu") == {"scan": "chunked", "conv": "plain"}
+    assert default.choices("cuda:0") == {"scan": "triton", "conv": "triton"}
     with pytest.raises(ConfigError, match=r"model\.scan='loop'"):
         tiny_mamba(scan="loop")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from icd.contracts import ModelCard, Workload
 from icd.model.memory import check_memory
-from icd.model.scan import check_installed, check_scan, executed_scan
+from icd.model.scan import PACKAGE, check_installed, check_scan, executed_scan
 from icd.model.tokens import random_tokens, text_tokens
 from icd.model.weights import check_weights, digest, find
 
@@ -153,5 +153,6 @@ def hidden_states(module: torch.nn.Module, inputs: Inputs) -> torch.Tensor:
 
 
 def choices(scan: str, device: str) -> Mapping[str, Any]:
-    """The scan that runs on ``device``, for the record."""
-    return {"scan": executed_scan(scan, device)}
+    """The scan, and the convolution beside it, that run on ``device``, for the record."""
+    name = executed_scan(scan, device)
+    return {"scan": name, "conv": "triton" if name in PACKAGE else "plain"}

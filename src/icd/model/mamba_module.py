@@ -11,16 +11,12 @@ read from the weights (so that layers cut to different widths run), and no cast 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from icd.model.scan import executed_scan, load
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from icd.model.scan import executed_scan, load, load_conv
 
 
 class MambaMixer(nn.Module):
@@ -38,11 +34,11 @@ class MambaMixer(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, L, M) to the same shape."""
         u, z = self.in_proj(x).chunk(2, dim=-1)  # (B, L, D) each
-        u = F.silu(causal_conv(u, self.conv1d.weight, self.conv1d.bias))  # (B, L, D)
+        scan = executed_scan(self.scan, u.device.type)
+        u = load_conv(scan)(u, self.conv1d.weight, self.conv1d.bias)  # (B, L, D)
         dt, into, out_of = self.x_proj(u).split(self.ranks, dim=-1)  # (B, L, R), (B, L, N), (B, L, N)
         decay = -torch.exp(self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32)))  # (D, N)
-        scan = load(executed_scan(self.scan, u.device.type))
-        return self.out_proj(scan(u, self.dt_proj(dt), decay, into, out_of, self.D, z))
+        return self.out_proj(load(scan)(u, self.dt_proj(dt), decay, into, out_of, self.D, z))
 
 
 class MambaLayer(nn.Module):
@@ -84,6 +80,7 @@ class MambaStack(nn.Module):
         super().__init__()
         if torch.cuda.is_available():  # now, so that nothing is imported while a layer is traced
             load(executed_scan(scan, "cuda"))
+            load_conv(executed_scan(scan, "cuda"))
         self.embeddings = model.embeddings
         self.layers = nn.ModuleList(MambaLayer(block, scan) for block in model.layers)
         self.norm_f = RMSNorm(model.norm_f)
@@ -97,18 +94,3 @@ class MambaStack(nn.Module):
         for layer in self.layers:
             x = layer(x)
         return self.norm_f(x)
-
-
-def causal_conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """Depthwise convolution over time that sees the past only.
-
-    ``x`` (B, L, D), ``weight`` (D, 1, K), ``bias`` (D,). K shifted products instead of a grouped
-    convolution: no transposition, and they fuse with what follows.
-    """
-    taps: Sequence[torch.Tensor] = weight[:, 0].unbind(-1)  # K x (D,)
-    length = x.shape[1]
-    padded = F.pad(x, (0, 0, len(taps) - 1, 0))
-    out = padded[:, :length] * taps[0]
-    for k, tap in enumerate(taps[1:], 1):
-        out = out + padded[:, k : k + length] * tap
-    return out if bias is None else out + bias

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    Conv = Callable[[Tensor, Tensor, Tensor | None], Tensor]
     Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 SCANS = ("auto", "reference", "chunked", "triton", "mamba_ssm")
@@ -82,3 +83,14 @@ def load(name: str) -> Scan:
 
         return library
     raise ConfigError(f"model.scan={name!r}: no such implementation")
+
+
+def load_conv(name: str) -> Conv:
+    """The causal convolution that runs beside an executed scan: a Triton kernel beside one on a GPU."""
+    if name in PACKAGE:
+        from icd.model.scan.conv_tiled import causal_conv as tiled
+
+        return tiled
+    from icd.model.scan.conv import causal_conv as plain
+
+    return plain
