@@ -101,7 +101,7 @@ class Trace:
             inputs=_batch(src, dst, 1),
             sites=module.sites(),
             card=card,
-            calibration=(_batch(src, dst, min(WINDOWS, len(src))),),
+            calibration=windows(src, dst, min(WINDOWS, len(src))),
             tokens=len(src),
             choices=partial(
                 _choices, {"records": len(accesses.weight), "reads": len(src), "weight_of_a_read": unit}
@@ -162,15 +162,20 @@ def unroll(accesses: Accesses, max_reads: int) -> tuple[np.ndarray, np.ndarray, 
     return accesses.source[order], accesses.target[order], unit
 
 
+def windows(src: np.ndarray, dst: np.ndarray, count: int) -> tuple[Inputs, ...]:
+    """The reads in order, cut into ``count`` sequences of one length and a last one of what is left over."""
+    length = len(src) // count
+    cut = count * length
+    whole = _batch(src[:cut], dst[:cut], count)
+    return (whole, _batch(src[cut:], dst[cut:], 1)) if cut < len(src) else (whole,)
+
+
 def _batch(src: np.ndarray, dst: np.ndarray, sequences: int) -> Inputs:
-    """The reads cut into ``sequences`` of equal length, int64 (sequences, reads); the rest is left out."""
+    """int64 (sequences, reads) of source and target."""
     import torch
 
-    length = len(src) // sequences
-    shape = (sequences, length)
     return {
-        name: torch.from_numpy(x[: sequences * length].reshape(shape).copy())
-        for name, x in (("src", src), ("dst", dst))
+        name: torch.from_numpy(x.reshape(sequences, -1).copy()) for name, x in (("src", src), ("dst", dst))
     }
 
 

@@ -38,15 +38,15 @@ class RowTable(nn.Module):
         return place[channels + 1]
 
     def demand(self, src: torch.Tensor, dst: torch.Tensor) -> torch.Tensor:
-        """How often each sequence reads each row, for every element of it: (B, P R).
+        """Root of how often each sequence reads each row, for every element of it: (B, P R).
 
-        These are the site's activations: wanda scores a row by its content and how often it is read.
+        These are the site's activations: their summed squares, which wanda takes, are the reads of a row.
         """
         held = self.ids.shape[0]
         places = torch.cat([self.places(src), self.places(dst)], dim=-1)  # (B, 2 N)
         count = self.weight.new_zeros(len(src), held + 1)
         count = count.scatter_add(1, places, count.new_ones(()).expand(places.shape))
-        return count[:, :held].repeat_interleave(self.row_elements, dim=1)
+        return count[:, :held].sqrt().repeat_interleave(self.row_elements, dim=1)
 
     def forward(self, demand: torch.Tensor, src: torch.Tensor, dst: torch.Tensor) -> torch.Tensor:
         """(B, N) channels twice to (B, N, R), the sum of both rows; ``demand`` is there for hooks alone."""
