@@ -48,6 +48,12 @@ def test_views_are_no_operators_and_the_down_projection_is_two_hops_behind_the_u
     assert operators.readers("layers.0.up.bias") == [(1, 256 * 4)]
 
 
+def test_a_lookup_reads_the_rows_that_it_hands_on_and_not_the_whole_table():
+    operators = trace(FAMILIES["bert"])
+    ((_, size),) = operators.readers("embeddings.word_embeddings.weight")  # 97 rows of 64, 32 looked up
+    assert size == 32 * 64 * 4
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("normalize", ["sym", "row", "none"])
 def test_every_site_gets_the_same_symmetric_graph_with_structure_every_time(family, normalize):

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # look alike, though their schema does not say so
 LOOKS = {"_unsafe_view", "_reshape_alias", "lift_fresh_copy"}
+# read the rows that they are asked for, no more than they hand on
+LOOKUPS = {"embedding", "index", "index_select", "gather"}
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,8 @@ def _add(out: OperatorGraph, node: Any, origin: Mapping[Any, str | int | None]) 
             out.neighbours[number].add(source)
             out.neighbours[source].add(number)
         elif source is not None:
-            out.reads[number][source] = out.reads[number].get(source, 0) + _bytes(given)
+            size = min(_bytes(given), _bytes(node)) if _name(node.target) in LOOKUPS else _bytes(given)
+            out.reads[number][source] = out.reads[number].get(source, 0) + size
     return number
 
 
@@ -154,7 +157,13 @@ def looks(target: Any) -> bool:
     schema = getattr(target, "_schema", None)
     if schema is None:
         return target is operator.getitem
-    if schema.name.partition("::")[2] in LOOKS:
+    if _name(target) in LOOKS:
         return True
     returns = schema.returns
     return bool(returns) and all(r.alias_info is not None and not r.alias_info.is_write for r in returns)
+
+
+def _name(target: Any) -> str:
+    """``embedding`` of ``aten::embedding``; empty for what is no operator of torch's."""
+    schema = getattr(target, "_schema", None)
+    return "" if schema is None else str(schema.name).partition("::")[2]
