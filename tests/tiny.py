@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from icd.model.mock import Mock
+from icd.model.trace import Trace
 
 
 def mock(**changes) -> Mock:
@@ -21,6 +22,27 @@ def mock(**changes) -> Mock:
         "seed": 0,
     }
     return Mock(**{**fields, **changes})
+
+
+def trace(**changes) -> Trace:
+    """model=trace with a small planted trace unless ``changes`` say otherwise."""
+    fields = {
+        "name": "trace",
+        "path": None,
+        "rows": 256,
+        "row_bytes": 32,
+        "max_reads": 100_000,
+        "records": 4096,
+        "group": 16,
+        "inside": 0.9,
+        "burst": 32,
+        "weak": 0.25,
+        "precision": "auto",
+        "batch_size": None,
+        "seq_len": None,
+        "seed": 0,
+    }
+    return Trace(**{**fields, **changes})
 
 
 def tiny_bert(layers: int = 2, heads: int = 4, hidden: int = 64, ffn: int = 256):

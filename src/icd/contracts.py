@@ -127,6 +127,19 @@ class ModelCard:
 
 
 @dataclass(frozen=True)
+class Accesses:
+    """Recorded reads of a site's channels, in dense order.
+
+    Record k reads channel ``source[k]``, then ``target[k]`` (both int64, (records,)), ``weight[k]`` times
+    (float64, above 0).
+    """
+
+    source: NDArray[np.int64]
+    target: NDArray[np.int64]
+    weight: FloatArray
+
+
+@dataclass(frozen=True)
 class Workload:
     """A model ready to be transformed, executed and measured.
 
@@ -136,7 +149,7 @@ class Workload:
     there is one, rewrites a module in place into an equal one of fewer kernels; engines call it when no
     site has to be found any more. For the record: ``choices(device)``, what the forward chooses by itself
     on a device (which scan); ``notes``, what a transform says of what it did; ``texts``, which files of
-    the user's its text is from.
+    the user's its text is from. ``accesses`` holds recorded reads of sites, where a workload is a trace.
     """
 
     module: torch.nn.Module
@@ -153,6 +166,7 @@ class Workload:
     choices: Callable[[str], Mapping[str, Any]] = field(default=lambda device: {})
     notes: Mapping[str, Any] = field(default_factory=dict)
     texts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    accesses: Mapping[str, Accesses] = field(default_factory=dict)
 
     def site(self, name: str) -> Site:
         """The site called ``name``; KeyError names the sites there are."""
@@ -253,6 +267,21 @@ class LinearLike(Protocol):
 
     in_features: int
     out_features: int
+
+
+class Reads(NamedTuple):
+    """Reads of one forward in order: ``length`` elements from ``first`` on, int64 (reads,), of ``span``."""
+
+    first: NDArray[np.int64]
+    length: int
+    span: int
+
+
+@runtime_checkable
+class AccessTrace(Protocol):
+    """A module that reads its memory as recorded data says; the cache simulator replays it."""
+
+    def recorded_reads(self, inputs: Inputs) -> Reads: ...
 
 
 class Sample(NamedTuple):

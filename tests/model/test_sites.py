@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from icd.errors import VerificationError
 from icd.pipeline.checks import equivalence
 from icd.transform.permute import permute, relative, restore
-from tests.tiny import mock, tiny_bert, tiny_mamba
+from tests.tiny import mock, tiny_bert, tiny_mamba, trace
 
-FAMILIES = {"mock": mock().build(), "bert": tiny_bert(), "mamba": tiny_mamba()}
+FAMILIES = {"mock": mock().build(), "bert": tiny_bert(), "mamba": tiny_mamba(), "trace": trace().build()}
 
 
 def random_layouts(workload, seed):

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from icd.errors import ConfigError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
@@ -35,6 +37,36 @@ def sparsify(dense: NDArray[Any], *, per_row: int, nnz_cap: int, normalize: Norm
         threshold = np.partition(A.ravel(), A.size - nnz_cap)[A.size - nnz_cap]
         A = np.where(A > threshold, A, 0.0)
     return csr_matrix(A)
+
+
+def finish(graph: csr_matrix, *, nnz_cap: int, normalize: Normalize) -> csr_matrix:
+    """What `sparsify` does, for a symmetric graph (D, D) that is sparse already; every neighbour stays."""
+    from scipy.sparse import csr_matrix, diags
+
+    W = csr_matrix(graph, dtype=np.float64, copy=True)
+    W.setdiag(0.0)
+    W.eliminate_zeros()
+    degree = np.asarray(W.sum(axis=1), np.float64).ravel()  # (D,)
+    safe = np.where(degree > 0, degree, 1.0)
+    if normalize == "sym":
+        root = diags(1.0 / np.sqrt(safe))
+        W = csr_matrix(root @ W @ root * safe.mean())
+        W = csr_matrix((W + W.T) / 2)  # the two products round apart
+    elif normalize == "row":
+        rows = diags(1.0 / safe) @ W
+        W = csr_matrix((rows + rows.T) / 2)
+    if W.nnz > nnz_cap:
+        W.data[W.data <= np.partition(W.data, W.nnz - nnz_cap - 1)[W.nnz - nnz_cap - 1]] = 0.0
+        W.eliminate_zeros()
+    W.sort_indices()
+    return W
+
+
+def check_caps(**caps: int) -> None:
+    """ConfigError unless every cap is 1 or more."""
+    for key, value in caps.items():
+        if value < 1:
+            raise ConfigError(f"graph.{key}={value}: expected 1 or more")
 
 
 def _normalised(A: NDArray[np.float64], how: Normalize) -> NDArray[np.float64]:

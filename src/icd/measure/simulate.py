@@ -1,7 +1,8 @@
 """Simulated figures of a step on a device that is not here: L2 share, DRAM bytes, latency, energy.
 
 Every linear layer is read as an engine reads it: panel after panel of 64 output rows, each once for
-every 128 tokens, activations streamed beside it. The trace of cache lines runs through a set-associative
+every 128 tokens, activations streamed beside it; a module that has a recorded trace is read as recorded,
+without arithmetic. The trace of cache lines runs through a set-associative
 LRU cache; latency is the roofline of arithmetic, L2 and DRAM traffic plus launches; energy is idle power
 over that time plus what arithmetic and DRAM traffic cost. Nothing here is measured, and every value
 says so.
@@ -9,16 +10,19 @@ says so.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from icd.contracts import LinearLike
+from icd.contracts import AccessTrace, LinearLike, Reads
 from icd.measure.hardware import Hardware
 
 if TYPE_CHECKING:
     import torch
+
+    from icd.contracts import Inputs
 
 PANEL_ROWS = 64
 TOKEN_ROWS = 128
@@ -43,13 +47,42 @@ class Layer:
     out: int
     inner: int
 
+    def flops(self, tokens: int) -> float:
+        """Two for each weight and token."""
+        return 2.0 * self.out * self.inner * tokens
+
+    def lines(self, tokens: int, width: int, line: int, base: int) -> tuple[np.ndarray, int]:
+        """See `layer_trace`."""
+        return layer_trace(self, tokens, width, line, base)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Recorded reads of a module."""
+
+    reads: Reads
+
+    def flops(self, tokens: int) -> float:
+        """None: moving bytes is all that a trace does."""
+        return 0.0
+
+    def lines(self, tokens: int, width: int, line: int, base: int) -> tuple[np.ndarray, int]:
+        """See `replay_trace`."""
+        return replay_trace(self.reads, width, line, base)
+
 
 def linear_layers(module: torch.nn.Module) -> list[Layer]:
     """Executed linear layers in module order."""
     return [Layer(m.out_features, m.in_features) for m in module.modules() if isinstance(m, LinearLike)]
 
 
-def simulate(layers: list[Layer], tokens: int, precision: str, hardware: Hardware) -> Simulated:
+def executed_reads(module: torch.nn.Module, inputs: Inputs) -> list[Layer | Replay]:
+    """All that one forward reads: linear layers, then modules with a recorded trace, in module order."""
+    traced = [m for m in module.modules() if isinstance(m, AccessTrace)]
+    return [*linear_layers(module), *(Replay(m.recorded_reads(inputs)) for m in traced)]
+
+
+def simulate(layers: Sequence[Layer | Replay], tokens: int, precision: str, hardware: Hardware) -> Simulated:
     """Figures of one forward over ``tokens`` with weights and activations in ``precision``."""
     from icd.measure.cache import replay
 
@@ -62,11 +95,11 @@ def simulate(layers: list[Layer], tokens: int, precision: str, hardware: Hardwar
     for timed in (False, True):  # the first forward warms the cache
         base = 0
         for layer in layers:
-            trace, base = layer_trace(layer, tokens, width, hardware.line_bytes, base)
+            trace, base = layer.lines(tokens, width, hardware.line_bytes, base)
             hit, miss = replay(trace, tags, ages, clock)
             if not timed:
                 continue
-            flops = 2.0 * layer.out * layer.inner * tokens
+            flops = layer.flops(tokens)
             l2, dram = (hit + miss) * hardware.line_bytes, miss * hardware.line_bytes
             peak = hardware.tflops[precision] * 1e12
             time = max(flops / peak, l2 / (hardware.l2_gb_s * 1e9), dram / (hardware.dram_gb_s * 1e9))
@@ -99,3 +132,15 @@ def layer_trace(layer: Layer, tokens: int, width: int, line: int, base: int) -> 
         for token in range(0, tokens, TOKEN_ROWS):
             parts += [panel, inputs[token * row_lines : (token + TOKEN_ROWS) * row_lines]]
     return np.concatenate(parts), base + (layer.out + tokens) * row_lines
+
+
+def replay_trace(reads: Reads, width: int, line: int, base: int) -> tuple[np.ndarray, int]:
+    """Line numbers of recorded reads of ``width`` bytes an element, and the first one behind their data.
+
+    A read that spans several lines reads all of them, in order.
+    """
+    first = reads.first * width // line
+    count = ((reads.first + reads.length) * width - 1) // line - first + 1
+    start = np.repeat(np.cumsum(count) - count, count)
+    lines = base + np.repeat(first, count) + np.arange(count.sum()) - start
+    return lines.astype(np.int64), base + -(-reads.span * width // line)

@@ -205,13 +205,13 @@ def simulate_steps(
     device: str,
 ) -> list[Sample]:
     """Simulated latency, energy and L2 of the executed layer shapes; one sample a metric and arm."""
-    from icd.measure.simulate import linear_layers, simulate
+    from icd.measure.simulate import executed_reads, simulate
 
     out: list[Sample] = []
     for position, (name, step) in enumerate(steps.items()):
         workload = arms[name]
         figures = simulate(
-            linear_layers(step.module),
+            executed_reads(step.module, workload.inputs),
             workload.tokens,
             str(step.executed["format"]),
             experiment.hardware,

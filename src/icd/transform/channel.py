@@ -81,7 +81,10 @@ class Channel:
             consumes = axis.parameter == f"{site.activation}.weight"
             if self.score == "wanda" and not consumes:
                 continue
-            weight = workload.module.get_parameter(axis.parameter).detach().double()
+            parameter = workload.module.get_parameter(axis.parameter).detach()
+            if not parameter.is_floating_point():  # an index has no magnitude
+                continue
+            weight = parameter.double()
             rows = weight.movedim(axis.dim, 0).reshape(weight.shape[axis.dim], -1)
             squares = rows.square().sum(1).cpu().numpy()[axis.offset : axis.offset + site.size * axis.repeat]
             squares = squares.reshape(site.size, axis.repeat)

@@ -1,0 +1,113 @@
+"""Recorded traces: JSON lines ``{"src": int, "dst": int, "w": number}``, or a sparse matrix as npz.
+
+A line says that row ``src`` was read and then row ``dst``, ``w`` times (1 where it is left out); the order
+of the lines is the order of the reads. A matrix has no order and no direction: it is symmetrised, (A +
+A^T) / 2, and read row by row, half of each weight each way.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from icd.contracts import Accesses
+from icd.errors import ConfigError, MissingResource
+
+MAX_ROWS = 1 << 17  # layouts of larger tables take more memory and time than a run should
+EXPECTED = 'expected {"src": int, "dst": int} or {"src": int, "dst": int, "w": number}'
+
+
+def locate(file: str) -> Path:
+    """The trace ``file``, as it is or below ICD_DATA_DIR; MissingResource where it is not."""
+    for path in (Path(file), Path(os.environ.get("ICD_DATA_DIR", ".")) / file):
+        if path.is_file():
+            return path
+    raise MissingResource(
+        f"model.path={Path(file).name!r}: no such file, here or below ICD_DATA_DIR; "
+        "expected JSON lines or a sparse matrix as .npz"
+    )
+
+
+def read(path: Path, rows: int | None) -> tuple[Accesses, int]:
+    """The records of ``path`` and the number of rows of its table (``rows``, if given).
+
+    Raises ConfigError with the file's name, and the line where it has lines.
+    """
+    given, size = _matrix(path) if path.suffix == ".npz" else _lines(path, rows)
+    if not len(given.weight):
+        raise ConfigError(f"{path.name}: the trace is empty; expected one record or more")
+    if rows is not None and size > rows:
+        raise ConfigError(f"{path.name}: it names row {size - 1} and model.rows={rows} ends at {rows - 1}")
+    size = size if rows is None else rows
+    if not 2 <= size <= MAX_ROWS:
+        raise ConfigError(f"{path.name}: a table of {size} rows; expected 2 to {MAX_ROWS}")
+    return given, size
+
+
+def _lines(path: Path, rows: int | None) -> tuple[Accesses, int]:
+    source, target, weight = [], [], []
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    src, dst, w = _record(f"{path.name}, line {number}", line, rows)
+                    source.append(src)
+                    target.append(dst)
+                    weight.append(w)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path.name}: not UTF-8 (byte {error.start}); expected JSON lines") from error
+    accesses = Accesses(np.array(source, np.int64), np.array(target, np.int64), np.array(weight, float))
+    return accesses, 1 + max([*source, *target], default=-1)
+
+
+def _record(where: str, line: str, rows: int | None) -> tuple[int, int, float]:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise ConfigError(f"{where}: not JSON; {EXPECTED}") from error
+    if not isinstance(record, dict) or not {"src", "dst"} <= set(record) <= {"src", "dst", "w"}:
+        raise ConfigError(f"{where}: {EXPECTED}, got {line.strip()[:60]}")
+    limit = MAX_ROWS if rows is None else rows
+    for key in ("src", "dst"):
+        value = record[key]
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < limit:
+            raise ConfigError(
+                f"{where}: {key}={json.dumps(value)[:40]}; expected a row from 0 to {limit - 1}"
+                + ("" if rows is None else f" (model.rows={rows})")
+            )
+    return record["src"], record["dst"], _weight(where, record.get("w", 1))
+
+
+def _weight(where: str, value: Any) -> float:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value <= 0:
+        raise ConfigError(f"{where}: w={json.dumps(value)[:40]}; expected a finite number above 0")
+    return float(value)
+
+
+def _matrix(path: Path) -> tuple[Accesses, int]:
+    from scipy.sparse import csr_matrix, load_npz
+
+    try:
+        A = csr_matrix(load_npz(path), dtype=np.float64)
+    except (ValueError, KeyError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise ConfigError(
+            f"{path.name}: not a sparse matrix ({type(error).__name__}); expected what "
+            "scipy.sparse.save_npz writes"
+        ) from error
+    if A.shape[0] != A.shape[1]:
+        raise ConfigError(f"{path.name}: expected a square matrix of rows x rows, got shape {A.shape}")
+    if not np.isfinite(A.data).all():
+        raise ConfigError(f"{path.name}: expected finite weights, got NaN or infinity")
+    if A.data.min(initial=0.0) < 0:
+        raise ConfigError(f"{path.name}: expected weights of 0 or more, got {A.data.min():g}")
+    A.eliminate_zeros()
+    halves = csr_matrix((A + A.T) / 4).tocoo()  # row by row, columns ascending
+    accesses = Accesses(halves.row.astype(np.int64), halves.col.astype(np.int64), halves.data)
+    return accesses, int(A.shape[0])
