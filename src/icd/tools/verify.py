@@ -1,4 +1,4 @@
-"""``icd verify RUN...``: recompute every statistic of a run from its raw samples and compare.
+"""``icd verify RUN|SWEEP...``: recompute every statistic of a run from its raw samples and compare.
 
 Checksums alone prove nothing, since whoever changes a file can make the sums fit; so intervals,
 verdicts, gates and costs are computed again from samples, graphs and layouts.
@@ -16,11 +16,13 @@ import numpy as np
 from icd.contracts import Sample
 from icd.errors import ConfigError, Exit, MissingResource
 from icd.pipeline.files import check_sums, read_samples
+from icd.pipeline.sweep import FILE, finished_cells, judge
 from icd.stats.derive import derive, equal
 from icd.stats.gates import Gate
 from icd.stats.rollback import BLOCKS, HEADLINE, decide
 from icd.stats.rootcause import root_cause
 from icd.stats.width import stopped
+from icd.tracking.projection import is_sweep
 
 
 def main(words: Sequence[str]) -> int:
@@ -29,7 +31,8 @@ def main(words: Sequence[str]) -> int:
         raise ConfigError("usage: icd verify RUN...; expected one or more run directories")
     code = Exit.DONE
     for word in words:
-        problems = verify(Path(word))
+        folder = Path(word)
+        problems = verify_sweep(folder) if is_sweep(folder) else verify(folder)
         if problems:
             code = Exit.VERIFICATION_FAILED
             print(f"{word}: {len(problems)} difference(s)")
@@ -61,6 +64,18 @@ def verify(folder: Path) -> list[str]:
         ]
     except (KeyError, TypeError, ValueError) as error:
         return [*problems, f"the record is not of schema icd.metrics/1: {type(error).__name__} {error}"]
+
+
+def verify_sweep(folder: Path) -> list[str]:
+    """What does not hold in a sweep's finished cells and in its ``sweep.json``."""
+    problems = [f"{cell.name}: {problem}" for cell in finished_cells(folder) for problem in verify(cell)]
+    recorded = folder / FILE
+    if not recorded.is_file():
+        return [*problems, f"{FILE} is missing: the sweep did not end"]
+    try:
+        return problems + equal(json.loads(recorded.read_text("utf-8")), judge(folder), path=FILE)
+    except (KeyError, TypeError, ValueError) as error:
+        return [*problems, f"the sweep cannot be judged again: {type(error).__name__} {error}"]
 
 
 def statistics(
@@ -106,7 +121,12 @@ def rollback(folder: Path, metrics: Mapping[str, Any]) -> list[str]:
     expected: dict[str, Any] = {**decision, "remeasured": None, "root_cause": []}
     out = []
     if first is not None:
-        old = read_samples(folder / recorded["samples"])
+        path = folder / recorded["samples"]
+        if not path.is_file():
+            return [
+                f"{recorded['samples']} is missing: the measurement before the rollback cannot be checked"
+            ]
+        old = read_samples(path)
         out += statistics(first, first["settings"], old, where="rollback.first.")
         again = metrics["compare"]
         expected["remeasured"] = {name: again[HEADLINE][key] for name, key in BLOCKS.items()}
