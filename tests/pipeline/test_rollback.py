@@ -158,6 +158,7 @@ def test_the_report_says_what_was_worse_what_came_of_it_and_why(rolled):
     folder, _, _ = rolled
     page = re.sub(r"\s+", " ", (folder / "report.html").read_text().replace("\u00a0", " "))
     assert "Rollback by measurement" in page and "Root cause" in page
+    assert "process 2 ended by" in page and "rounds after 4 rounds; widest interval over rounds" in page
     assert "measured worse than linear&#39;s in latency and energy per token" in page
     assert "None of the causes examined is supported by the record" in page
     assert "Not known for want of figures: L2 better, latency not." in page

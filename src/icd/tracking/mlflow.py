@@ -10,7 +10,16 @@ from typing import Any
 
 from icd.errors import MissingResource
 from icd.tracking.projection import SUMS, Projection, project
-from icd.tracking.store import PROBE, UPLOAD, environment, one_at_a_time, patiently, quiet
+from icd.tracking.store import (
+    PROBE,
+    UPLOAD,
+    brief,
+    environment,
+    one_at_a_time,
+    patiently,
+    quiet,
+    shown,
+)
 from icd.tracking.sweep import Sweep, project_sweep
 
 RUN_KEY = "icd.run_id"
@@ -81,7 +90,7 @@ class MLflow:
                         return patiently(lambda: write(client, experiment))
             except (MlflowException, SQLAlchemyError, requests.RequestException, OSError) as error:
                 raise MissingResource(
-                    f"MLflow at {_shown(self.uri)} did not take the run ({_brief(error, self.uri)})"
+                    f"MLflow at {shown(self.uri)} did not take the run ({brief(error, self.uri)})"
                 ) from error
 
     def _experiment(self, client: Any) -> str:
@@ -185,22 +194,3 @@ def _digest(path: Path) -> str:
     import hashlib
 
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-
-
-def _shown(uri: str) -> str:
-    """The address without a user's name and password."""
-    return uri.replace(_login(uri), "")
-
-
-def _login(uri: str) -> str:
-    """``name:password@`` of an address, or a text that occurs nowhere."""
-    login, found, _ = uri.partition("://")[2].rpartition("@")
-    return f"{login}@" if found else "\0"
-
-
-def _brief(error: BaseException, uri: str) -> str:
-    """An error in a few words, without a login."""
-    if "Max retries exceeded" in str(error):
-        return "the server does not answer"
-    line = (str(error).strip() or type(error).__name__).splitlines()[0].replace(_login(uri), "")
-    return line if len(line) <= 160 else f"{line[:157]}..."
