@@ -44,7 +44,8 @@ def sentences(metrics: Mapping[str, Any]) -> list[str]:
         "before_rollback/ and in the table below.",
         f"Causes that the record supports: {', '.join(supported)}."
         if supported
-        else "None of the causes examined is supported by the record, which leaves the layout itself.",
+        else "None of the causes examined is supported by the record"
+        + ("." if unknown else ", which leaves the layout itself."),
     ]
     return [*out, f"Not known for want of figures: {', '.join(unknown)}."] if unknown else out
 
