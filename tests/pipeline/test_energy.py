@@ -40,7 +40,7 @@ def test_energy_rounds_come_behind_the_latency_rounds_with_every_arm_once_a_roun
     told = []
     energy.add_energy(
         record, meter, {"dense": Step(), "linear": Step()}, protocol(),
-        process=1, seed=0, device="cpu", done=told.append,
+        process=1, seed=0, device="cpu", first_round=3, done=told.append,
     )  # fmt: skip
     joules = [s for s in record.samples if s.metric == "energy_j"]
     assert [s.round for s in joules] == [3, 3, 4, 4] and told == [0, 1]
@@ -62,8 +62,9 @@ def test_where_energy_is_not_measured_the_counter_is_not_read_and_the_reason_is_
 ):
     meter, record = energy.open_energy(protocol(**changes), "cuda:0", simulated)
     energy.add_energy(
-        record, meter, {"dense": Step()}, protocol(**changes), process=0, seed=0, device="cpu", done=print
-    )
+        record, meter, {"dense": Step()}, protocol(**changes),
+        process=0, seed=0, device="cpu", first_round=3, done=print,
+    )  # fmt: skip
     assert record.missing == reason and record.samples == [] and gpu.reads == 0
 
 

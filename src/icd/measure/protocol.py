@@ -24,6 +24,11 @@ class Protocol:
     allocation of each process, on a GPU; ``power_sample_hz``: readings of the power draw a second, for
     ``power.csv``. ``ncu_repetitions``: profiled forwards of each arm, each in a process of its own; an
     interval needs 2, a published one 3 or more.
+
+    ``stop=fixed``: ``rounds`` rounds. ``stop=adaptive``: whole balanced cycles of rounds, at least
+    ``rounds``, until inside the process every comparison's interval over rounds is no wider than
+    ``target_width_pct``, or the process's latency rounds have taken ``time_budget_s``: see
+    `icd.measure.adaptive`.
     """
 
     name: str
@@ -37,6 +42,9 @@ class Protocol:
     ncu_repetitions: int = 0
     power_rounds: int = 0
     power_sample_hz: float = 10.0
+    stop: Literal["fixed", "adaptive"] = "fixed"
+    target_width_pct: float = 1.0
+    time_budget_s: float = 60.0
 
     def __post_init__(self) -> None:
         for key in ("processes", "allocations", "rounds"):
@@ -49,6 +57,10 @@ class Protocol:
                 raise ConfigError(f"measure.{key}={getattr(self, key)}: expected 0 or more")
         if not 0 <= self.power_sample_hz <= 100:
             raise ConfigError(f"measure.power_sample_hz={self.power_sample_hz}: expected 0 to 100")
+
+        for key in ("target_width_pct", "time_budget_s"):
+            if getattr(self, key) <= 0:
+                raise ConfigError(f"measure.{key}={getattr(self, key)}: expected more than 0")
 
     def no_energy(self) -> str | None:
         """Why no energy is to be measured; None where it is."""
