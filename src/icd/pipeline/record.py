@@ -119,6 +119,7 @@ def build_metrics(
             "timeouts": [n for s in facts["solver"].values() for n, v in s.items() if v.get("timeout")],
         },
         "transform": facts["transform"],
+        "static_scales": static_scales(facts["static_scales"]),
         "sites": site_table(facts),
         "bridge": {"value": None, "reason": "bridge=none"},
         "protocol": {
@@ -200,6 +201,11 @@ def quality_points(a: Mapping[str, Any], b: Mapping[str, Any]) -> float | None:
     if a["metric"] == "perplexity":
         return 100.0 * (float(b["value"]) / float(a["value"]) - 1.0)
     return 100.0 * (float(a["value"]) - float(b["value"]))
+
+
+def static_scales(amax: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """The largest calibrated input of every linear layer, for each set of values."""
+    return dict(amax) or {"value": None, "reason": "input scales are dynamic, or the precision has none"}
 
 
 def break_even(seconds: float, arms: Mapping[str, Any]) -> dict[str, Any]:
