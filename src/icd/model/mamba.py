@@ -7,11 +7,12 @@ executed; figures of ``scan=reference`` carry the tag ``reference-scan`` and are
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from icd.contracts import ModelCard, Workload
+from icd.model.kinds import check_kinds
 from icd.model.memory import check_memory
 from icd.model.scan import PACKAGE, check_installed, check_scan, executed_scan
 from icd.model.tokens import random_tokens, text_tokens
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     import torch
 
     from icd.contracts import Inputs
+
+KINDS = ("d_inner", "dt_rank", "d_state", "residual")
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,11 @@ class Mamba:
     batch_size: int | None
     seq_len: int | None
     seed: int
+    sites: list[str] = field(default_factory=lambda: ["d_inner"])
 
     def __post_init__(self) -> None:
         check_weights(self.weights)
+        check_kinds(self.sites, KINDS)
         check_scan(self.scan)
 
     def check(self) -> None:
@@ -103,7 +108,7 @@ class Mamba:
             module=module,
             forward=hidden_states,
             inputs=tokens.inputs,
-            sites=mamba_sites(module),
+            sites=mamba_sites(module, self.sites),
             card=ModelCard(
                 name=self.name,
                 family="mamba",

@@ -105,6 +105,8 @@ def load_values(prepared: Prepared) -> dict[str, Workload]:
     """The dense workload and the transformed one, both in dense order, float32, on the CPU."""
     from safetensors.torch import load_file
 
+    from icd.transform.calibrate import attach_amax
+
     dense = prepared.model.build()
     out = {"dense": dense}
     for name, path in prepared.files.items():
@@ -115,6 +117,8 @@ def load_values(prepared: Prepared) -> dict[str, Workload]:
                 f"{name}: the saved weights hold {missing.unexpected_keys[:3]}, unknown to the model"
             )
         out[name] = dense.with_module(module, live=prepared.live[name])
+    for name, amax in prepared.amax.items():
+        attach_amax(out[name].module, amax)
     return out
 
 

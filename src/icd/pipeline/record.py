@@ -111,6 +111,7 @@ def build_metrics(
             "timeouts": [n for s in facts["solver"].values() for n, v in s.items() if v.get("timeout")],
         },
         "transform": facts["transform"],
+        "static_scales": static_scales(facts["static_scales"]),
         "sites": site_table(facts),
         "bridge": {"value": None, "reason": "bridge=none"},
         "protocol": protocol(experiment, taken),
@@ -182,3 +183,8 @@ def missing_reasons(processes: Sequence[Mapping[str, Any]], l2: L2Record) -> dic
         **(dict.fromkeys(L2_METRICS, l2.missing) if l2.missing else {}),
         **(dict.fromkeys(ENERGY_METRICS, energy) if energy else {}),
     }
+
+
+def static_scales(amax: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """The largest calibrated input of every linear layer, for each set of values."""
+    return dict(amax) or {"value": None, "reason": "input scales are dynamic, or the precision has none"}
