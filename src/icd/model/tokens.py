@@ -39,7 +39,7 @@ def random_tokens(low: int, high: int, shape: tuple[int, int], calibration_token
     batches = chunks(min(calibration_tokens, 2048))
 
     def draw(*shape: int) -> dict[str, torch.Tensor]:
-        return {"input_ids": torch.randint(low, high, shape, generator=generator)}
+        return {"input_ids": torch.randint(low, high, shape, generator=generator, device="cpu")}
 
     return Tokens(draw(*shape), tuple(draw(BATCH, LENGTH) for _ in range(batches)), ())
 
