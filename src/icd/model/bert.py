@@ -11,12 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from icd.contracts import ModelCard, Workload
-from icd.model.encoder import bert_sites, check_positions, extend_positions, last_hidden_state
-from icd.model.prompts import Prompts, check_ids, check_prompts, own_inputs, prompts_used
+from icd.contracts import Footprint, ModelCard, Workload
+from icd.model.encoder import (
+    bert_sites,
+    check_positions,
+    encoder_footprint,
+    extend_positions,
+    last_hidden_state,
+)
+from icd.model.prompts import Prompts, check_ids, check_prompts, own_inputs, prompts_used, rows_of
 from icd.model.text import locate, texts_used
 from icd.model.tokens import random_tokens, text_tokens
-from icd.model.weights import check_weights, digest, find
+from icd.model.weights import check_weights, digest, find, shape_of
 
 POSITIONS = 512
 
@@ -61,6 +67,12 @@ class Bert:
         """The same model with ``weights`` settled, so that every process of a run builds the same one."""
         folder = find(self.repo, self.weights, self.hub_timeout_s, self.name)
         return replace(self, weights="random" if folder is None else str(folder))
+
+    def footprint(self) -> Footprint:
+        """Of the shape; prompts without ``seq_len`` count as long as the default."""
+        rows = rows_of(self.prompts, self.batch_size, self.default_batch_size)
+        shape = shape_of(self.weights, self.shape)
+        return encoder_footprint(shape, rows, self.seq_len or self.default_seq_len)
 
     def build(self) -> Workload:
         """Weights, sites, timed inputs and, for trained weights, calibration text and probes."""

@@ -60,6 +60,9 @@ class Custom:
         """Nothing is left open."""
         return self
 
+    def footprint(self) -> None:
+        """Not known before the loader ran."""
+
     def build(self) -> Workload:
         """The user's module in eval mode, float32, on the CPU."""
         given = self._load()

@@ -13,16 +13,14 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import disk_usage
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
-T = TypeVar("T")
+from icd.model.watched import watched
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 TOKENIZER = (
@@ -107,7 +105,10 @@ def download(repo: str, folder: Path | None, silence_s: float) -> tuple[Path, Pu
     if name:
         raise HubError(f"{name} is set")
     grows = folder or cache_dir() / f"models--{repo.replace('/', '--')}"
-    return watched(lambda: _download(repo, folder, silence_s), grows, silence_s)
+    try:
+        return watched(lambda: _download(repo, folder, silence_s), grows, silence_s)
+    except TimeoutError as error:
+        raise HubError(f"the hub was silent for {silence_s:g} s") from error
 
 
 def _download(repo: str, folder: Path | None, silence_s: float) -> tuple[Path, Published]:
@@ -165,48 +166,6 @@ def _check_space(known: Published, names: Sequence[str], folder: Path) -> None:
         raise HubError(
             f"{need / GIB:.1f} GiB are to be fetched and {free / GIB:.1f} GiB of the disk are free"
         )
-
-
-def watched(work: Callable[[], T], grows: Path, silence_s: float) -> T:
-    """The result of ``work``, run in a thread; `HubError` when nothing below ``grows`` changed for a while.
-
-    The hub's client has timeouts of its own and tries again after each; a name that does not resolve has
-    none. The thread is left behind and ends with the process.
-    """
-    done: list[T] = []
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            done.append(work())
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            failed.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    seen, since = _state(grows), time.monotonic()
-    while True:
-        thread.join(min(0.2, silence_s / 4))
-        if failed:
-            raise failed[0]
-        if done:
-            return done[0]
-        now = _state(grows)
-        if now != seen:
-            seen, since = now, time.monotonic()
-        elif time.monotonic() - since > silence_s:
-            raise HubError(f"the hub was silent for {silence_s:g} s")
-
-
-def _state(folder: Path) -> list[tuple[str, int]]:
-    """Name and size of every file below ``folder``; one that vanishes meanwhile is left out."""
-    out = []
-    for path in folder.rglob("*"):
-        try:
-            out.append((path.name, path.lstat().st_size))
-        except FileNotFoundError:
-            continue
-    return sorted(out)
 
 
 def hub_answers(timeout_s: float) -> bool:

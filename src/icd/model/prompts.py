@@ -91,6 +91,11 @@ def encode(
     return torch.stack([row[index % len(row)] for row in (rows[k % len(rows)] for k in range(batch))])
 
 
+def rows_of(prompts: Prompts, batch_size: int | None, default: int) -> int:
+    """Rows of the timed inputs."""
+    return batch_size or (default if prompts is None else len(read(prompts)))
+
+
 def check_ids(ids: torch.Tensor | None, vocabulary: int, model: str) -> None:
     """ConfigError where the tokenizer knows more tokens than the model has embeddings."""
     if ids is not None and int(ids.max()) >= vocabulary:

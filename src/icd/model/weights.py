@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from icd.errors import ConfigError, MissingResource
@@ -63,6 +63,14 @@ def weight_files(folder: Path) -> list[str]:
     if not (folder / INDEX).is_file():
         return []
     return shards(folder / INDEX)
+
+
+def shape_of(weights: str, shape: Mapping[str, int]) -> dict[str, int]:
+    """``shape``, or what the configuration in the directory ``weights`` says of a model."""
+    if weights in ("auto", "pretrained", "random"):
+        return dict(shape)
+    given = json.loads((Path(weights) / CONFIG).read_text("utf-8"))
+    return {**shape, **{key: value for key, value in given.items() if isinstance(value, int)}}
 
 
 def shards(index: Path) -> list[str]:
