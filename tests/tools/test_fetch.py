@@ -149,3 +149,10 @@ def test_all_is_every_model_with_published_weights():
 def test_what_cannot_be_fetched_is_refused_in_a_sentence(words, said):
     with pytest.raises(ConfigError, match=said):
         fetch.main(words)
+
+
+def test_a_place_that_cannot_be_written_is_a_sentence(data, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ICD_DATA_DIR", str(tmp_path / "file"))
+    assert dispatch(["fetch", "model=bert"]) == 3
+    assert capsys.readouterr().out.startswith("bert: ")

@@ -36,6 +36,9 @@ def main(words: Sequence[str]) -> int:
         except (MissingResource, VerificationError) as error:
             print(f"{name}: {error}", flush=True)
             codes.append(error.code)
+        except OSError as error:
+            print(f"{name}: {error.strerror or type(error).__name__}: {error.filename}", flush=True)
+            codes.append(Exit.MISSING_RESOURCE)
     return int(max(codes))
 
 
