@@ -45,13 +45,14 @@ def trace(**changes) -> Trace:
     return Trace(**{**fields, **changes})
 
 
-def tiny_bert(layers: int = 2, heads: int = 4, hidden: int = 64, ffn: int = 256):
+def tiny_bert(layers: int = 2, heads: int = 4, hidden: int = 64, ffn: int = 256, **sites):
     """A BERT of random weights as a workload with calibration inputs."""
     import torch
     from transformers import BertConfig, BertModel
 
     from icd.contracts import ModelCard, Workload
-    from icd.model.encoder import bert_sites, last_hidden_state
+    from icd.model.encoder import last_hidden_state
+    from icd.model.encoder_sites import bert_sites
     from icd.model.fused_attention import fuse_bert
 
     torch.manual_seed(0)
@@ -75,7 +76,7 @@ def tiny_bert(layers: int = 2, heads: int = 4, hidden: int = 64, ffn: int = 256)
         module=module,
         forward=last_hidden_state,
         inputs=draw(1),
-        sites=bert_sites(config),
+        sites=bert_sites(config, **sites),
         card=ModelCard("tiny", "bert", 1, "random", "seed 0"),
         calibration=(draw(2), draw(3)),
         probes=({**draw(4), "attention_mask": torch.ones(2, 16, dtype=torch.long)},),

@@ -83,8 +83,11 @@ def run_hydra(words: list[str]) -> int:
             check_cell(conf, cell)
 
     codes: list[int] = []
+    cells: list[tuple[Path, DictConfig]] = []
 
     def task(cfg: DictConfig) -> int:
+        if args.multirun:
+            cells.append((sweep_dir(), cfg))
         code = run_cell(cfg)
         codes.append(code)
         return code
@@ -96,7 +99,28 @@ def run_hydra(words: list[str]) -> int:
         raise ConfigError(_sentence(error)) from error
     if not args.multirun:
         return codes[0] if codes else int(Exit.DONE)
+    if cells:
+        finish_sweep(*cells[-1])
     return sweep_code(codes)
+
+
+def sweep_dir() -> Path:
+    """The directory of the sweep that the running cell belongs to."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return Path(HydraConfig.get().sweep.dir).resolve()
+
+
+def finish_sweep(folder: Path, cfg: DictConfig) -> None:
+    """Judge the cells together, write ``sweep.json`` and tell the tracking store; ``cfg`` of any cell."""
+    from icd.config import build
+    from icd.pipeline.sweep import sentences, write_sweep
+
+    for line in sentences(write_sweep(folder)):
+        print(line)
+    note = build(cfg).tracking.log_sweep(folder)
+    if note:
+        print(note)
 
 
 def sweep_code(codes: Sequence[int]) -> int:

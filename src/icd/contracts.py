@@ -75,6 +75,12 @@ class Site:
     whose input carries the site's activations in its last dimension; ``counts`` lists module
     attributes ``(path, factor)`` that hold ``factor`` x the number of channels and must follow when
     channels are sliced away.
+
+    ``factors``, where a site's activations enter no module: the rows of the linear layers whose outputs,
+    multiplied channel by channel, are the activations (Q and K dimensions); ``activation`` then names the
+    layer that reads what comes of them. ``grain``: elements of a block where an engine may cut finer than
+    a tile. Sites with the same ``peers`` are cut to the same width. A site with ``output`` is the order of
+    the model's output as well: it is permuted, never removed.
     """
 
     name: str
@@ -83,11 +89,28 @@ class Site:
     group: str
     activation: str
     counts: tuple[tuple[str, int], ...] = ()
+    factors: tuple[TensorAxis, ...] = ()
+    grain: int | None = None
+    peers: str = ""
+    output: bool = False
 
     @property
     def repeat(self) -> int:
         """Elements per channel: 1 for neurons, the head size for heads."""
         return max(axis.repeat for axis in self.axes)
+
+    @property
+    def activation_offset(self) -> int:
+        """Where the site begins in the last dimension of what enters ``activation``."""
+        consumers = (a for a in self.axes if a.parameter == f"{self.activation}.weight" and a.dim == 1)
+        return next((axis.offset for axis in consumers), 0)
+
+    def block(self, tile_cols: int) -> int:
+        """Channels of one block: those in a tile's columns, or in a grain; a wider channel is its own.
+
+        Solver, referee and engine all count in these blocks.
+        """
+        return max(1, min(tile_cols, self.grain or tile_cols) // self.repeat)
 
 
 def check_permutation(pi: NDArray[Any], size: int, where: str) -> IntArray:
@@ -369,7 +392,13 @@ class Solver(Protocol):
 
 
 class Transform(Protocol):
-    """Removes or changes values; never in place. The result's ``live`` says what is left."""
+    """Removes or changes values; never in place. The result's ``live`` says what is left.
+
+    ``order``: ``sparsity_first``, or ``precision_first`` for weights that are rounded beforehand.
+    """
+
+    @property
+    def order(self) -> str: ...
 
     def needs_activations(self) -> bool: ...
 
@@ -388,6 +417,10 @@ class PrecisionSpec(Protocol):
     def tolerance(self, device: str) -> float: ...
 
     def cast(self, module: torch.nn.Module, device: str) -> tuple[torch.nn.Module, dict[str, Any]]: ...
+
+    def round_weights(self, module: torch.nn.Module, device: str) -> torch.nn.Module | None: ...
+
+    def needs_calibration(self, device: str) -> bool: ...
 
 
 class Engine(Protocol):

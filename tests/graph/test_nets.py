@@ -1,6 +1,7 @@
 """Nets: T computed from them equals the number of tiles counted on the weights themselves."""
 
 import numpy as np
+import pytest
 import torch
 
 from icd.graph.nets import build_nets
@@ -16,7 +17,8 @@ def count_by_hand(workload, site, rows, cols, element_bytes):
         if weight.ndim < 2:
             continue
         matrix = weight.movedim(axis.dim, 1).numpy() if axis.dim == 0 else weight.numpy()
-        width = max(1, cols // axis.repeat) * axis.repeat
+        matrix = matrix[:, axis.offset : axis.offset + site.size * axis.repeat]
+        width = site.block(cols) * axis.repeat
         for r in range(0, matrix.shape[0], rows):
             for c in range(0, matrix.shape[1], width):
                 tile = matrix[r : r + rows, c : c + width]
@@ -25,10 +27,11 @@ def count_by_hand(workload, site, rows, cols, element_bytes):
     return total
 
 
-def test_t_of_the_nets_is_the_count_on_the_weights_under_any_layout():
+@pytest.mark.parametrize("sites", [{}, {"attention": "dims"}], ids=["heads", "dims"])
+def test_t_of_the_nets_is_the_count_on_the_weights_under_any_layout(sites):
     from icd.solver.objective import tiles
 
-    workload = tiny_bert()
+    workload = tiny_bert(**sites)
     generator = torch.Generator().manual_seed(0)
     for p in workload.module.parameters():
         if p.ndim == 2:
@@ -38,7 +41,7 @@ def test_t_of_the_nets_is_the_count_on_the_weights_under_any_layout():
     layouts = {site.name: rng.permutation(site.size).astype(np.int32) for site in workload.sites}
     for site in workload.sites:
         one = permute(workload, {site.name: layouts[site.name]})
-        block = max(1, 32 // site.repeat)
+        block = site.block(32)
         expected = count_by_hand(one, site, 16, 32, 2)
         assert tiles(nets[site.name], layouts[site.name], block=block) == expected
         # nets of the permuted model are those of the dense one: they are kept in dense order

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 from icd.contracts import Missing
 from icd.measure.meter import State
@@ -83,3 +84,47 @@ class FakeChunk:
 
     def seconds(self) -> float:
         return self.end - self.begin
+
+
+class FakeNvml:
+    """Answers like pynvml for one device; ``lacks`` names the calls that the device does not support."""
+
+    NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, reasons: int = 0, lacks: tuple[str, ...] = (), dead: bool = False) -> None:
+        self.reasons, self.lacks, self.dead, self.closed = reasons, lacks, dead, False
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        answers = {
+            "nvmlSystemGetDriverVersion": lambda: b"580.1",
+            "nvmlDeviceGetCount": lambda: 1,
+            "nvmlDeviceGetHandleByIndex": lambda index: index,
+            "nvmlDeviceGetName": lambda handle: b"NVIDIA H200",
+            "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(total=141 * 2**30),
+            "nvmlDeviceGetClockInfo": lambda handle, which: {1: 1755, 2: 3201}[which],
+            "nvmlDeviceGetMaxClockInfo": lambda handle, which: 1980,
+            "nvmlDeviceGetApplicationsClock": lambda handle, which: {1: 1600, 2: 3201}[which],
+            "nvmlDeviceGetCurrentClocksThrottleReasons": lambda handle: self.reasons,
+            "nvmlDeviceGetPowerManagementLimit": lambda handle: 650_000,
+            "nvmlDeviceGetPowerManagementDefaultLimit": lambda handle: 700_000,
+            "nvmlDeviceGetTemperature": lambda handle, which: 41,
+            "nvmlDeviceGetPersistenceMode": lambda handle: 1,
+            "nvmlDeviceGetMigMode": lambda handle: [1, 1],
+            "nvmlDeviceGetComputeRunningProcesses": lambda handle: [object(), object()],
+        }
+        if name in self.lacks:
+            return self._refuse
+        return answers[name]
+
+    def _refuse(self, *arguments: object) -> object:
+        raise self.NVMLError("Not Supported")
+
+    def nvmlInit(self) -> None:
+        if self.dead:
+            raise self.NVMLError("Driver Not Loaded")
+
+    def nvmlShutdown(self) -> None:
+        self.closed = True

@@ -40,7 +40,7 @@ def test_energy_rounds_come_behind_the_latency_rounds_with_every_arm_once_a_roun
     told = []
     energy.add_energy(
         record, meter, {"dense": Step(), "linear": Step()}, protocol(),
-        process=1, seed=0, device="cpu", done=told.append,
+        process=1, seed=0, device="cpu", first_round=3, done=told.append,
     )  # fmt: skip
     joules = [s for s in record.samples if s.metric == "energy_j"]
     assert [s.round for s in joules] == [3, 3, 4, 4] and told == [0, 1]
@@ -62,8 +62,9 @@ def test_where_energy_is_not_measured_the_counter_is_not_read_and_the_reason_is_
 ):
     meter, record = energy.open_energy(protocol(**changes), "cuda:0", simulated)
     energy.add_energy(
-        record, meter, {"dense": Step()}, protocol(**changes), process=0, seed=0, device="cpu", done=print
-    )
+        record, meter, {"dense": Step()}, protocol(**changes),
+        process=0, seed=0, device="cpu", first_round=3, done=print,
+    )  # fmt: skip
     assert record.missing == reason and record.samples == [] and gpu.reads == 0
 
 
@@ -73,9 +74,9 @@ def test_a_cpu_has_no_counter():
 
 
 def test_the_record_says_in_the_backends_words_what_is_not_there():
-    processes = [{"no_energy": None}, {"no_energy": "the counter broke"}]
+    processes = [{"no_energy": None, "no_cold": None}, {"no_energy": "the counter broke", "no_cold": "no"}]
     why = missing_reasons(processes, L2Record(missing="ncu is not on PATH"))
     assert why["energy_j"] == why["idle_watts"] == "the counter broke"
     assert why["l2_served_pct"] == why["dram_bytes_per_token"] == "ncu is not on PATH"
     row = Sample("dense", "l2_served_pct", 0, 0, 0, 0, 0, 50.0, "%", "measured")
-    assert missing_reasons([{"no_energy": None}], L2Record(samples=[row])) == {}
+    assert missing_reasons([{"no_energy": None, "no_cold": None}], L2Record(samples=[row])) == {}

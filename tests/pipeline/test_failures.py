@@ -59,6 +59,13 @@ def test_a_site_that_changes_the_function_ends_with_6_and_no_result(folder):
     assert check_sums(folder / "run")
 
 
+def test_static_scales_without_calibration_inputs_end_with_2_and_say_what_to_use(folder):
+    words = ["model.loader=mine:load", "precision=int8", "precision.calibration=static"]
+    done = icd(*CUSTOM, *words, "hydra.run.dir=run", cwd=folder)
+    assert done.returncode == Exit.BAD_CONFIG
+    assert "has none; use precision.calibration=dynamic" in done.stderr
+
+
 def test_an_error_in_the_users_loader_is_told_in_one_line(folder):
     done = icd(*CUSTOM, "model.loader=mine:broken", "hydra.run.dir=run", cwd=folder)
     assert done.returncode == Exit.MEASUREMENT_FAILED

@@ -11,7 +11,7 @@ import pytest
 
 from icd.errors import Exit
 from icd.pipeline.files import SUMS, check_sums, read_samples, write_sums
-from icd.tools.verify import verify
+from icd.tools.verify import verify, verify_sweep
 from tests.conftest import icd
 
 FILES = {
@@ -159,6 +159,10 @@ def test_a_sweep_runs_every_cell_and_says_which_precision_was_simulated(tmp_path
     assert done.returncode == 0, done.stderr
     cells = sorted(p for p in (tmp_path / "sweep").iterdir() if p.is_dir())
     assert len(cells) == 2
+    assert json.loads((tmp_path / "sweep" / "sweep.json").read_text())["cells"].keys() == {
+        c.name for c in cells
+    }
+    assert verify_sweep(tmp_path / "sweep") == []
     for cell in cells:
         metrics = json.loads((cell / "metrics.json").read_text())
         assert "dense_bf16" in metrics["arms"]

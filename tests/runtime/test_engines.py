@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from icd.contracts import Site, TensorAxis
 from icd.errors import ConfigError
 from icd.model.fused_attention import fuse_bert
 from icd.pipeline.arms import sliced_layout
 from icd.pipeline.checks import relative_error
 from icd.runtime.accelerate import compiled_units
 from icd.runtime.compact import Compact
+from icd.runtime.cut import kept_indices
 from icd.runtime.masked import Masked
 from icd.runtime.tiles import kept_positions
 from icd.transform.channel import Channel, zero_dead
@@ -24,11 +26,30 @@ FP32 = Precision("fp32", "fail")
 
 
 def pruned(workload, sparsity=0.5):
-    return Channel(sparsity, "magnitude", ["neurons", "heads", "d_inner"], 0).apply(workload, None)
+    groups = ["neurons", "heads", "vo_dims", "qk_dims", "d_inner", "dt_rank", "d_state"]
+    return Channel(sparsity, "magnitude", groups, 0).apply(workload, None)
+
+
+def gather(workload):
+    """``workload`` with the live channels of every site in front."""
+    return permute(workload, {s.name: sliced_layout(workload.live_mask(s)) for s in workload.sites})
+
+
+def tiny_mamba_of_all_kinds():
+    return tiny_mamba(sites=["d_inner", "dt_rank", "d_state", "residual"])
 
 
 @pytest.mark.parametrize(
-    "build", [tiny_bert, lambda: mock().build(), tiny_mamba], ids=["bert", "mock", "mamba"]
+    "build",
+    [
+        tiny_bert,
+        lambda: tiny_bert(attention="dims"),
+        lambda: tiny_bert(kinds=("attention", "neurons", "residual")),
+        lambda: mock().build(),
+        tiny_mamba,
+        tiny_mamba_of_all_kinds,
+    ],
+    ids=["bert", "bert dims", "bert residual", "mock", "mamba", "mamba of all kinds"],
 )
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.5, 0.95])
 def test_compact_computes_what_masked_computes_in_any_layout(build, sparsity):
@@ -59,6 +80,53 @@ def test_slicing_halves_every_layer_and_the_scattered_order_does_not():
     assert sum(p.numel() for p in narrow.module.parameters()) < sum(
         p.numel() for p in wide.module.parameters()
     )
+
+
+def test_the_dimensions_of_all_heads_are_cut_together_and_the_scale_stays():
+    workload = gather(pruned(tiny_bert(attention="dims")))
+    step = Compact(64, 64).prepare(workload, FP32, "cpu")
+    attention = step.module.encoder.layer[0].attention
+    assert attention.self.qkv.weight.shape == (3 * 4 * 8, 64)
+    assert attention.output.dense.weight.shape == (64, 4 * 8)
+    assert attention.self.scale == 16**-0.5 and attention.self.qk_width == attention.self.v_width == 8
+    assert "padded" not in step.executed
+    assert {tuple(w) for n, w in step.executed["sites"].items() if ".head." in n} == {(8, 16)}
+    masked = Masked(64, 64).prepare(workload, FP32, "cpu")
+    assert relative_error(step.on(workload.probes[0]), masked.on(workload.probes[0])) < 1e-5
+
+
+@pytest.mark.parametrize("group", ["vo_dims", "qk_dims"])
+def test_q_and_k_may_be_narrower_than_v_and_v_than_q_and_k(group):
+    workload = Channel(0.5, "magnitude", [group], 0).apply(tiny_bert(attention="dims"), None)
+    step = Compact(64, 64).prepare(gather(workload), FP32, "cpu")
+    attention = step.module.encoder.layer[1].attention.self
+    assert (attention.qk_width, attention.v_width) == ((16, 8) if group == "vo_dims" else (8, 16))
+    assert relative_error(step(), workload.forward(workload.module, workload.inputs)) < 1e-5
+
+
+def test_heads_are_padded_to_the_widest_and_the_record_counts_it():
+    workload = pruned(tiny_bert(attention="dims"))
+    layouts = {s.name: sliced_layout(workload.live_mask(s)) for s in workload.sites}
+    del layouts["encoder.layer.0.head.2.vo"]  # scattered, so that none of its blocks is dead
+    step = Compact(64, 64).prepare(permute(workload, layouts), FP32, "cpu")
+    assert step.executed["padded"] == {"sites": 3, "channels": 3 * 8}
+    attention = step.module.encoder.layer[0].attention.self
+    assert (attention.qk_width, attention.v_width) == (8, 16)
+    assert relative_error(step(), workload.forward(workload.module, workload.inputs)) < 1e-5
+
+
+def test_the_librarys_own_attention_runs_at_the_cut_width():
+    workload = dataclasses.replace(gather(pruned(tiny_bert(attention="dims"))), fuse=None)
+    step = Compact(64, 64).prepare(workload, FP32, "cpu")
+    assert step.module.encoder.layer[0].attention.self.attention_head_size == 8
+    assert relative_error(step(), workload.forward(workload.module, workload.inputs)) < 1e-5
+
+
+def test_spans_of_many_sites_on_one_dimension_are_cut_with_their_declared_offsets():
+    sites = [Site(str(k), 4, (TensorAxis("w", 0, 4 * k),), "g", "w") for k in (0, 1, 2)]
+    keep = {"0": np.array([3]), "1": np.arange(4), "2": np.array([0, 2])}
+    tied = [(site.axes[0], site) for site in sites]
+    assert kept_indices(tied, keep, 13).tolist() == [3, 4, 5, 6, 7, 8, 10, 12]
 
 
 def test_mamba_layers_cut_to_different_widths_run_with_everything_that_counts_them():

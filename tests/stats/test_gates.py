@@ -3,11 +3,16 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from scipy import stats
 
 from icd.errors import ConfigError
-from icd.stats.gates import Gate
+from icd.stats.compare import compare
+from icd.stats.gates import ONE_SIDED, Gate
+
+from .build import sample
 
 CONF = Path(__file__).parents[2] / "conf" / "gate"
 
@@ -94,6 +99,8 @@ def test_a_failed_check_says_which_end_missed_what():
         "threshold": -20.0,
         "value": -29.5,
         "ci95": [-40, -19],
+        "p_value": None,
+        "p_reason": "no units recorded",
         "pass": False,
         "reason": "upper end -19 is not at most -20",
         "required": True,
@@ -185,3 +192,55 @@ def test_evaluation_leaves_the_metrics_alone():
     before = copy.deepcopy(record)
     gate("strict").evaluate(record)
     assert record == before
+
+
+def measured(*units: float) -> dict:
+    """A latency comparison as `compare` makes it, from one value a process in percent."""
+    rows = [
+        sample(arm, 100 * (1 + change), process=p)
+        for p, unit in enumerate(units)
+        for arm, change in (("iterative", unit / 100), ("linear", 0.0))
+    ]
+    return compare(rows, "latency_ms", "iterative", "linear", floor=0.5, equivalence=1.0)
+
+
+def test_the_p_value_is_that_of_a_one_sided_t_test_of_log_ratios_against_the_threshold():
+    units = [-24.0, -22.0, -26.0, -21.0, -23.5]
+    check = outcome(gate("strict").evaluate(metrics(latency=measured(*units))), "latency")
+    expected = stats.ttest_1samp(np.log1p(np.array(units) / 100), np.log(0.8), alternative="less")
+    assert check["p_value"] == pytest.approx(expected.pvalue, rel=1e-9)
+
+
+def test_a_difference_in_points_is_tested_the_other_way_round():
+    l2 = {"delta": 7.0, "ci95": [6.0, 8.0], "source": "measured", "units": [6.5, 7.0, 7.5]}
+    check = outcome(gate("smoke").evaluate(metrics(l2_pp=l2)), "l2")
+    assert check["p_value"] == pytest.approx(
+        stats.ttest_1samp(l2["units"], 5.0, alternative="greater").pvalue, rel=1e-9
+    )
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_an_interval_clears_the_threshold_exactly_when_p_is_at_most_one_sided(seed):
+    units = np.random.default_rng(seed).normal(-21.5, 1.0, 4)
+    check = outcome(gate("strict").evaluate(metrics(latency=measured(*units))), "latency")
+    assert check["pass"] is (check["p_value"] <= ONE_SIDED)
+
+
+@pytest.mark.parametrize(
+    ("block", "reason"),
+    [
+        (None, "no delta_pct recorded"),
+        ({"delta_pct": -30.0, "ci95": None, "source": "simulated", "reason": "simulated"}, "simulated"),
+    ],
+)
+def test_a_figure_that_cannot_be_tested_has_no_p_and_a_reason(block, reason):
+    check = outcome(gate("smoke").evaluate(metrics(ept=block)), "ept")
+    assert (check["p_value"], check["p_reason"]) == (None, reason)
+
+
+def test_a_computed_figure_has_no_p_and_an_unpaired_run_none_at_all():
+    cost = outcome(gate("mock").evaluate(metrics()), "cost_c")
+    assert cost["p_value"] is None and "p_reason" not in cost
+    record = {**metrics(latency=measured(-30.0, -31.0, -32.0)), "tags": ["unpaired"]}
+    check = outcome(gate("smoke").evaluate(record), "latency")
+    assert (check["p_value"], check["p_reason"]) == (None, "unpaired run")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import multiprocessing
 import os
@@ -187,3 +188,38 @@ def test_helpers_restore_what_they_change(tmp_path):
     assert "PATH" in os.environ
     with one_at_a_time("http://somewhere"), one_at_a_time(f"sqlite:///{tmp_path / 'a.db'}"):
         pass
+
+
+def test_what_a_sweep_decided_goes_into_its_parent_run(store):
+    sweep = store / "2026-01-02" / "10-00-00-sweep"
+    sweep.mkdir(parents=True)
+    (sweep / "multirun.yaml").touch()
+    for name in ("a", "b"):
+        tracking(store).push(write_run(sweep / name, {**copy.deepcopy(metrics()), "run_id": name}))
+    gate = {
+        "size": 2,
+        "passed": 1,
+        "cells": {"a": {"own": True, "pass": True}, "b": {"own": True, "pass": False}},
+    }
+    untested = {"size": 0, "passed": 0, "cells": {}}
+    record = {"cells": {"a": "a", "b": "b"}, "gates": {"smoke": gate, "mock": untested}}
+    (sweep / "sweep.json").write_text(json.dumps(record))
+    assert tracking(store).log_sweep(sweep) is None
+    assert tracking(store).log_sweep(sweep) is None  # again changes nothing
+    parents = cells(store, "tags.`icd.sweep` = '2026-01-02/10-00-00-sweep'")
+    assert len(parents) == 1
+    assert parents[0].data.metrics == {
+        "sweep.cells": 2.0,
+        "family.smoke.tests": 2.0,
+        "family.smoke.passed_alone": 2.0,
+        "family.smoke.passed": 1.0,
+    }
+    assert parents[0].data.tags["icd.family.smoke"] == "a"
+    files = client(store).list_artifacts(parents[0].info.run_id)
+    assert [f.path for f in files] == ["sweep.json"]
+
+
+def test_a_sweep_without_mlflow_is_told_how_to_log_it_later(tmp_path, monkeypatch):
+    (tmp_path / "sweep.json").write_text('{"cells": {}, "gates": {}}')
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "icd sync" in tracking(tmp_path).log_sweep(tmp_path)

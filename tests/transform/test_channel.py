@@ -73,3 +73,35 @@ def test_only_the_groups_asked_for_are_touched():
 def test_wanda_without_calibration_says_what_to_use_instead():
     with pytest.raises(ConfigError, match=r"use transform.score=magnitude"):
         channel(score="wanda").apply(mock().build(), None)
+
+
+def test_the_same_share_of_every_head_dies_and_attention_is_recorded():
+    workload = tiny_bert(attention="dims")
+    out = channel(score="wanda", groups=["vo_dims", "qk_dims"], attention="dims").apply(
+        workload, collect(workload)
+    )
+    assert {int(out.live_mask(s).sum()) for s in workload.sites if s.group != "neurons"} == {8}
+    assert out.notes["attention"] == {"asked": "dims", "sites": "dims"}
+    assert channel(attention="dims").apply(mock().build(), None).notes["attention"]["sites"] == "none"
+
+
+def test_q_and_k_dimensions_are_scored_by_what_they_add_to_the_scores():
+    workload = tiny_bert(attention="dims", layers=1)
+    site = next(s for s in workload.sites if s.name.endswith("head.2.qk"))
+    activations = collect(workload)
+    own = workload.module.encoder.layer[0].attention.self
+    expected = torch.zeros(16)
+    for batch in workload.calibration:
+        hidden = workload.module.embeddings(input_ids=batch["input_ids"])
+        q, k = (p(hidden)[..., 32:48] for p in (own.query, own.key))
+        expected += torch.einsum("bsc,btc->cbst", q, k).square().sum((1, 2, 3))
+    assert np.allclose(activations.norms[site.name] ** 2, expected.numpy(), rtol=1e-4)
+    assert activations.values[site.name].shape == (64, 16)
+    assert np.allclose(
+        activations.values[site.name][-32:], (q * k).abs().reshape(32, 16), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_the_residual_is_never_removed():
+    with pytest.raises(ConfigError, match="residual is the order of the model's output"):
+        channel(groups=["residual"]).apply(tiny_bert(kinds=("residual",)), None)

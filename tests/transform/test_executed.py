@@ -1,14 +1,17 @@
 """Executed eight-bit layers: the same arithmetic as the rounded ones, and the record counts what ran."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from icd.measure.simulate import Layer, linear_layers
 from icd.transform import executed
+from icd.transform.calibrate import attach_amax
 from icd.transform.executed import DynamicInt8Linear, EightBitLinear, on_cpu, on_cuda
 from icd.transform.quantize import Precision
-from icd.transform.rounding import STORED, RoundedLinear, quantise
+from icd.transform.rounding import STORED, RoundedLinear, quantise, round_linears
 from tests.tiny import mock, tiny_bert
 
 
@@ -52,6 +55,34 @@ def test_the_kernel_gives_what_the_plain_twin_gives(format, scales, bias, shape)
     if format == "int8":
         assert relative(exact(x), twin) < 1e-6
     assert relative(twin, layer(x)) < 0.1
+
+
+@pytest.mark.parametrize("format", ["fp8", "int8"])
+@pytest.mark.parametrize("scales", ["row", "tensor", "static"])
+@pytest.mark.parametrize("inner", [64, 80], ids=["whole groups", "a short last group"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_groups_and_static_scales_give_what_the_plain_twin_gives(format, scales, inner, bias):
+    layer, x, static = linear(inner, bias=bias), torch.randn(2, 24, inner), scales == "static"
+    attach_amax(layer, {"": 3.0})
+    given = "row" if static else scales
+    twin = RoundedLinear(layer, format, given, 32, static)(x)
+    ours = EightBitLinear(layer, format, given, torch.float32, 32, static)
+    assert ours.scale.shape == (-(-inner // 32), 96) and ours.weight is None
+    assert relative(ours(x), twin) < 1e-5
+    plain = EightBitLinear(layer, format, given, torch.bfloat16, None, static)
+    assert relative(plain(x), RoundedLinear(layer, format, given, None, static)(x)) < 2**-7
+
+
+def test_int8_on_the_cpu_with_groups_runs_int_mm_and_says_so():
+    workload = tiny_bert()
+    precision = Precision("int8", "fail", weight_scales="group", group_size=32)
+    module, record = precision.cast(workload.module, "cpu")
+    assert record["layers"] == {"torch._int_mm": 12} and record["dtype"] == "int8"
+    assert (record["weight_scales"], record["group_size"], record["calibration"]) == ("group", 32, "dynamic")
+    assert record["scales"].startswith("weights one a row and group of 32 columns, in the arm's layout; ")
+    simulated = round_linears(copy.deepcopy(workload.module), "int8", "row", 32)
+    expected = workload.forward(simulated, workload.inputs)
+    assert relative(workload.forward(module, workload.inputs), expected) < 1e-2
 
 
 @pytest.mark.parametrize("format", ["fp8", "int8"])
@@ -104,12 +135,16 @@ def test_a_layer_on_the_cpu_is_replaced_wherever_it_lies():
 @pytest.mark.parametrize("format", ["fp8", "int8"])
 @pytest.mark.parametrize("scales", ["row", "tensor"])
 @pytest.mark.parametrize("rows", [3, 128, 1000])
-def test_on_a_gpu_the_compiled_and_captured_layer_gives_what_the_plain_twin_gives(format, scales, rows):
-    torch._dynamo.reset()  # every case compiles the same code for another shape
+@pytest.mark.parametrize(("group", "static"), [(None, False), (None, True), (128, False), (160, True)])
+def test_on_a_gpu_the_compiled_and_captured_layer_gives_what_the_plain_twin_gives(
+    format, scales, rows, group, static
+):
+    torch._dynamo.reset()  # more cases than one function may be compiled for
     layer = linear(768, 3072).cuda()
+    attach_amax(layer, {"": 4.0})
     x = torch.randn(rows, 768, device="cuda", dtype=torch.bfloat16)
-    twin = RoundedLinear(layer, format, scales)(x.float())
-    cast = EightBitLinear(layer, format, scales, torch.bfloat16)
+    twin = RoundedLinear(layer, format, scales, group, static)(x.float())
+    cast = EightBitLinear(layer, format, scales, torch.bfloat16, group, static)
     assert relative(cast(x), twin) < 2**-6
     compiled = torch.compile(cast, fullgraph=True, dynamic=False)
     with torch.inference_mode():
@@ -126,8 +161,9 @@ def test_on_a_gpu_the_compiled_and_captured_layer_gives_what_the_plain_twin_give
 
 @pytest.mark.parametrize("format", ["fp8", "int8"])
 @pytest.mark.parametrize("rows", [3, 48])
-def test_a_forward_is_one_graph(format, rows):
-    cast = EightBitLinear(linear(), format, "row", torch.bfloat16)
+@pytest.mark.parametrize("group", [None, 32])
+def test_a_forward_is_one_graph(format, rows, group):
+    cast = EightBitLinear(linear(), format, "row", torch.bfloat16, group)
     x = torch.randn(rows, 64, dtype=torch.bfloat16)
     compiled = torch.compile(cast, fullgraph=True, dynamic=False, backend="eager")
     assert torch.equal(compiled(x), cast(x))

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from icd.errors import MissingResource
+from icd.errors import ConfigError, MissingResource
 from icd.transform.quantize import Precision
-from icd.transform.rounding import RoundedLinear, round_to
+from icd.transform.rounding import RoundedLinear, round_to, round_weight
 from tests.tiny import tiny_bert
 
 
@@ -41,6 +41,22 @@ def test_int8_without_a_quantized_engine_is_simulated_with_that_reason(monkeypat
     monkeypatch.setattr("icd.transform.executed.engine", lambda: "none")
     _, record = Precision("int8", "simulate").cast(tiny_bert().module, "cpu")
     assert record["source"] == "simulated" and "quantized engine" in record["reason"]
+
+
+def test_a_group_scale_holds_for_its_columns_alone_and_so_depends_on_the_layout():
+    weight = torch.randn(8, 64)
+    weight[:, 40] *= 50
+    rounded = round_weight(weight, "int8", 32)
+    assert torch.equal(rounded[:, :32], round_to(weight[:, :32], "int8", dim=1))
+    assert torch.equal(rounded[:, 32:], round_to(weight[:, 32:], "int8", dim=1))
+    apart = torch.randperm(64, generator=torch.Generator().manual_seed(0))
+    assert not torch.allclose(round_weight(weight[:, apart], "int8", 32), rounded[:, apart])
+    assert torch.equal(round_weight(weight[:, apart], "int8"), round_weight(weight, "int8")[:, apart])
+
+
+def test_a_group_that_no_kernel_takes_is_refused():
+    with pytest.raises(ConfigError, match=r"precision\.group_size=24: expected a multiple of 16"):
+        Precision("int8", "simulate", weight_scales="group", group_size=24)
 
 
 def test_int8_values_are_at_most_255_levels_of_one_scale():

@@ -7,7 +7,7 @@ import pytest
 
 from icd.model.calibration import collect
 from icd.model.minilm import MiniLM
-from icd.pipeline.measuring import Reference
+from icd.pipeline.judging import Reference
 from icd.quality.cosine import Cosine
 from icd.transform.channel import Channel
 

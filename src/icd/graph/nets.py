@@ -21,14 +21,14 @@ def build_nets(
     """Nets of every site in dense order; equal nets are merged and their weights added.
 
     A net weighs the bytes of one of its tiles: ``tile_rows`` entries of the other axis by one block of
-    the site (``tile_cols`` elements, or one channel where a channel is wider).
+    the site (`Site.block`: ``tile_cols`` elements, or one channel where a channel is wider).
     """
     from scipy.sparse import csr_matrix
 
     out: dict[str, Nets] = {}
     for site in workload.sites:
         if site.name in workload.accesses:
-            block_bytes = max(tile_cols // site.repeat, 1) * site.repeat * element_bytes
+            block_bytes = site.block(tile_cols) * site.repeat * element_bytes
             out[site.name] = source_nets(workload.accesses[site.name], workload.live_mask(site), block_bytes)
             continue
         packed: dict[bytes, float] = {}
@@ -38,7 +38,7 @@ def build_nets(
             starts = np.arange(0, other, tile_rows)
             rows = np.logical_or.reduceat(live, starts, axis=1).T  # (tile rows, D)
             heights = np.diff(np.append(starts, other))
-            block_elements = max(tile_cols // axis.repeat, 1) * axis.repeat
+            block_elements = site.block(tile_cols) * axis.repeat
             for row, height in zip(rows, heights, strict=True):
                 if row.any():
                     key = np.packbits(row).tobytes()

@@ -9,6 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from icd.measure.gpus import gpus
+
+GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 PACKAGES = (
     "icd",
     "torch",
@@ -51,16 +54,19 @@ def git_state() -> dict[str, Any]:
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=20)
-        return done.stdout.strip() if done.returncode == 0 else ""
+        if done.returncode != 0:
+            raise OSError(f"git {words[0]} ended with {done.returncode}")
+        return done.stdout.strip()
 
     try:
-        return {"commit": git("rev-parse", "HEAD") or None, "dirty": bool(git("status", "--porcelain"))}
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
     except (OSError, subprocess.TimeoutExpired) as error:
-        return {"commit": None, "dirty": None, "reason": f"git did not answer: {type(error).__name__}"}
+        why = str(error) if isinstance(error, OSError) else "git did not answer in time"
+        return {"commit": None, "dirty": None, "reason": why}
 
 
-def cpu() -> dict[str, Any]:
-    """Model, cores that this process may use, governor, load."""
+def cpu(governor: Path = GOVERNOR) -> dict[str, Any]:
+    """Model, cores that this process may use and cores of the machine, governor, load."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -68,18 +74,24 @@ def cpu() -> dict[str, Any]:
             if line.startswith("model name"):
                 model = line.partition(":")[2].strip()
                 break
-    governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    known = governor.is_file()
     return {
         "model": model,
-        "cores": cores,
-        "governor": governor.read_text().strip() if governor.is_file() else None,
-        "load_1min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "machine_cores": os.cpu_count(),
+        "governor": governor.read_text().strip() if known else None,
+        **({} if known else {"governor_reason": "the kernel shows no cpufreq governor here"}),
+        "load_1min": load_1min(),
     }
 
 
+def load_1min() -> float | None:
+    """Processes that wanted a core, averaged over the last minute; of the whole machine."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
 def torch_environment(device: str) -> dict[str, Any]:
-    """What torch says in the process that was timed: device, threads, capabilities, load around it."""
+    """What torch says in the process that was timed: device, threads, capabilities."""
     import torch
 
     out: dict[str, Any] = {
@@ -87,50 +99,8 @@ def torch_environment(device: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "load_1min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
     if device.startswith("cuda"):
         prop = torch.cuda.get_device_properties(device)
         out |= {"name": prop.name, "l2_bytes": prop.L2_cache_size, "sm_count": prop.multi_processor_count}
-    return out
-
-
-def gpus() -> dict[str, Any]:
-    """Every NVIDIA GPU with clocks, power limit and persistence as found; read, never changed."""
-    import pynvml as nvml
-
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError as error:
-        return {"devices": [], "reason": f"NVML: {error}"}
-    try:
-        return {
-            "driver": nvml.nvmlSystemGetDriverVersion(),
-            "devices": [
-                _gpu(nvml, nvml.nvmlDeviceGetHandleByIndex(i)) for i in range(nvml.nvmlDeviceGetCount())
-            ],
-        }
-    finally:
-        nvml.nvmlShutdown()
-
-
-def _gpu(nvml: Any, handle: Any) -> dict[str, Any]:
-    reads = {
-        "name": lambda: nvml.nvmlDeviceGetName(handle),
-        "memory_mib": lambda: nvml.nvmlDeviceGetMemoryInfo(handle).total // 2**20,
-        "sm_clock_mhz": lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM),
-        "memory_clock_mhz": lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM),
-        "max_sm_clock_mhz": lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM),
-        "power_limit_w": lambda: nvml.nvmlDeviceGetPowerManagementLimit(handle) / 1000,
-        "temperature_c": lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU),
-        "persistence": lambda: bool(nvml.nvmlDeviceGetPersistenceMode(handle)),
-        "other_processes": lambda: len(nvml.nvmlDeviceGetComputeRunningProcesses(handle)),
-    }
-    out: dict[str, Any] = {}
-    for key, read in reads.items():
-        try:
-            value: Any = read()  # type: ignore[no-untyped-call]
-            out[key] = value.decode() if isinstance(value, bytes) else value
-        except nvml.NVMLError as error:
-            out[key], out[f"{key}_reason"] = None, str(error)
     return out

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from icd.contracts import Sample, Step
 from icd.measure.meter import Meter, State, around
 from icd.measure.protocol import Protocol
 
+Orders = Sequence[Sequence[str]]
+More = Callable[[Sequence[Sample]], Orders]
 UNREAD = State(None, None, frozenset())
 
 
@@ -26,10 +28,13 @@ class Block:
 
 @dataclass
 class LatencyRecord:
-    """Raw samples of one allocation, and the reasons for throttling that were seen between blocks."""
+    """Raw samples of one allocation, and what was seen between blocks: reasons for throttling, and
+    whether a setting held the clocks.
+    """
 
     samples: list[Sample] = field(default_factory=list)
     throttling: set[str] = field(default_factory=set)
+    clocks_set: set[bool] = field(default_factory=set)
 
 
 def warm_up(steps: Mapping[str, Step], iterations: int, device: str) -> float:
@@ -40,7 +45,7 @@ def warm_up(steps: Mapping[str, Step], iterations: int, device: str) -> float:
 
 def measure_rounds(
     steps: Mapping[str, Step],
-    orders: Sequence[Sequence[str]],
+    orders: Orders,
     protocol: Protocol,
     *,
     process: int,
@@ -48,41 +53,54 @@ def measure_rounds(
     device: str,
     done: Callable[[int], None],
     meter: Meter | None = None,
+    more: More | None = None,
+    flush: Callable[[], None] | None = None,
 ) -> LatencyRecord:
     """Raw latency samples of one allocation; ``orders`` names the arms of each round in their order.
 
     ``done(round)`` is called between rounds, and ``meter`` is read between blocks, never inside one.
-    On a GPU each block also gives one sample ``wall_ms``.
+    Behind the last of ``orders``, ``more(samples)`` may give further rounds, and again behind those, until
+    it gives none. On a GPU each block also gives one sample ``wall_ms``. With ``flush``, called before each
+    iteration and not timed, the samples are ``latency_cold_ms``: the two regimes never mix.
     """
     iterations = protocol.block_iterations(warm_up(steps, protocol.warmup_iter, device))
     record = LatencyRecord()
-    for number, order in enumerate(orders):
+    metric = "latency_cold_ms" if flush else "latency_ms"
+    for number, order in enumerate(_rounds(orders, more, record)):
         before = meter.state() if meter else UNREAD
         for position, arm in enumerate(order):
             step = steps[arm]
-            block = time_block(step, iterations, device)
+            block = time_block(step, iterations, device, flush)
             after = meter.state() if meter else UNREAD
             row = Sample(
-                arm, "latency_ms", process, allocation, number, position, 0, 0.0, "ms",
+                arm, metric, process, allocation, number, position, 0, 0.0, "ms",
                 str(step.executed["source"]), *around(before, after),
             )  # fmt: skip
             record.samples += [row._replace(iteration=i, value=ms) for i, ms in enumerate(block.ms)]
             if block.wall_ms is not None:
                 record.samples.append(row._replace(metric="wall_ms", value=block.wall_ms))
             record.throttling |= after.throttling
+            record.clocks_set |= set() if after.clocks_set is None else {after.clocks_set}
             before = after
         done(number)
     return record
 
 
-def time_block(step: Step, iterations: int, device: str) -> Block:
-    """The times of ``iterations`` consecutive calls.
+def _rounds(orders: Orders, more: More | None, record: LatencyRecord) -> Iterator[Sequence[str]]:
+    """``orders``, then what ``more`` adds when it sees the samples so far."""
+    while orders:
+        yield from orders
+        orders = more(record.samples) if more else ()
+
+
+def time_block(step: Step, iterations: int, device: str, flush: Callable[[], None] | None = None) -> Block:
+    """The times of ``iterations`` consecutive calls, ``flush`` (on a GPU) before each of them.
 
     On a GPU the time between CUDA events around each call, read after one synchronisation; on a CPU
     the monotonic clock.
     """
     if device.startswith("cuda"):
-        return _time_block_cuda(step, iterations)
+        return _time_block_cuda(step, iterations, flush)
     out = []
     for _ in range(iterations):
         start = time.perf_counter_ns()
@@ -91,7 +109,7 @@ def time_block(step: Step, iterations: int, device: str) -> Block:
     return Block(out)
 
 
-def _time_block_cuda(step: Step, iterations: int) -> Block:
+def _time_block_cuda(step: Step, iterations: int, flush: Callable[[], None] | None) -> Block:
     import torch
 
     events = [
@@ -101,9 +119,11 @@ def _time_block_cuda(step: Step, iterations: int) -> Block:
     torch.cuda.synchronize()
     began = time.perf_counter_ns()
     for start, end in events:
+        if flush:
+            flush()
         start.record()
         step()
         end.record()
     torch.cuda.synchronize()
     wall_ms = (time.perf_counter_ns() - began) / 1e6 / iterations
-    return Block([float(start.elapsed_time(end)) for start, end in events], wall_ms)
+    return Block([float(start.elapsed_time(end)) for start, end in events], None if flush else wall_ms)

@@ -24,12 +24,14 @@ SET_CLOCKS = 0x02  # somebody set application or locked clocks
 class State(NamedTuple):
     """A reading between blocks: SM clock in MHz, temperature in degrees C, reasons for throttling.
 
-    None where the device does not tell.
+    ``clocks_set``: whether somebody's setting holds the clock (locked or application clocks). None where
+    the device does not tell.
     """
 
     clock_mhz: float | None
     temperature_c: float | None
     throttling: frozenset[str]
+    clocks_set: bool | None = None
 
 
 class Meter(Protocol):
@@ -84,7 +86,8 @@ class NvmlMeter:
             except nvml.NVMLError:
                 values.append(None)
         clock, temperature, bits = values
-        return State(clock, temperature, throttling(int(bits or 0)))
+        held = None if bits is None else bool(int(bits) & SET_CLOCKS)
+        return State(clock, temperature, throttling(int(bits or 0)), held)
 
 
 def throttling(bits: int) -> frozenset[str]:

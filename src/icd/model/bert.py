@@ -8,17 +8,13 @@ what was learnt.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from icd.contracts import Footprint, ModelCard, Workload
-from icd.model.encoder import (
-    bert_sites,
-    check_positions,
-    encoder_footprint,
-    extend_positions,
-    last_hidden_state,
-)
+from icd.model.encoder import check_positions, encoder_footprint, extend_positions, last_hidden_state
+from icd.model.encoder_sites import KINDS, Attention, bert_sites
+from icd.model.kinds import check_kinds
 from icd.model.prompts import Prompts, check_ids, check_prompts, own_inputs, prompts_used, rows_of
 from icd.model.text import locate, texts_used
 from icd.model.tokens import random_tokens, text_tokens
@@ -52,8 +48,11 @@ class Bert:
     calibration_text: str | None = None
     probe_text: str | None = None
     prompts: Prompts = None
+    attention: Attention = "heads"
+    sites: list[str] = field(default_factory=lambda: ["attention", "neurons"])
 
     def __post_init__(self) -> None:
+        check_kinds(self.sites, KINDS)
         check_weights(self.weights)
         check_positions(self.seq_len or self.default_seq_len, POSITIONS, self.extend_positions, self.name)
 
@@ -122,7 +121,7 @@ class Bert:
             module=module,
             forward=last_hidden_state,
             inputs=tokens.inputs if own is None else {"input_ids": own},
-            sites=bert_sites(module.config),
+            sites=bert_sites(module.config, self.attention, self.sites),
             card=ModelCard(
                 name=self.name,
                 family="bert",

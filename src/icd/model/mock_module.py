@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from icd.contracts import Site
-from icd.model.encoder import neuron_site
+from icd.model.encoder_sites import neuron_site
 
 
 class MockLayer(nn.Module):

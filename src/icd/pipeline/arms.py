@@ -31,13 +31,17 @@ class Arm:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the preparing process hands to the measuring ones, and to the record."""
+    """What the preparing process hands to the measuring ones, and to the record.
+
+    ``amax``: for each set of values the largest input of every linear layer, where scales are static.
+    """
 
     model: Model
     arms: tuple[Arm, ...]
     live: Mapping[str, Mapping[str, BoolArray]]
     files: Mapping[str, str]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    amax: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def sliced_layout(live: BoolArray) -> IntArray:

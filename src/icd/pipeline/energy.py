@@ -34,9 +34,12 @@ def add_energy(
     process: int,
     seed: int,
     device: str,
+    first_round: int,
     done: Callable[[int], None],
 ) -> None:
-    """Rounds of energy blocks behind the latency rounds of the process's first allocation."""
+    """Rounds of energy blocks, numbered from ``first_round``, behind the latency rounds of the process's
+    first allocation.
+    """
     if record.missing is not None or isinstance(meter, Missing):
         return
     names = list(steps)
@@ -49,7 +52,7 @@ def add_energy(
         forward_s={name: time_block(step, 3, device).ms[-1] / 1e3 for name, step in steps.items()},
         sources={name: str(step.executed["source"]) for name, step in steps.items()},
         process=process,
-        first_round=protocol.rounds,
+        first_round=first_round,
         sample_hz=protocol.power_sample_hz,
         done=done,
     )

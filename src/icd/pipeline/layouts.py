@@ -28,7 +28,7 @@ class Geometry:
 def geometry(site: Site, engine: Engine, element_bytes: int) -> Geometry:
     """How many channels of ``site`` fill a tile's columns and a 128-byte line."""
     return Geometry(
-        block=max(1, engine.tile_cols // site.repeat),
+        block=site.block(engine.tile_cols),
         line=max(1, LINE_BYTES // element_bytes // site.repeat),
     )
 

@@ -13,13 +13,15 @@ from typing import Any
 
 from icd.contracts import Missing, Sample, Step, Workload
 from icd.measure.environment import torch_environment
-from icd.measure.latency import measure_rounds
+from icd.measure.latency import LatencyRecord
 from icd.pipeline.arms import Arm, Prepared, shuffle_layouts, shuffled_sites
 from icd.pipeline.checks import engine_check
 from icd.pipeline.device import enter
-from icd.pipeline.energy import add_energy, open_energy
+from icd.pipeline.energy import SIMULATED, add_energy, open_energy
 from icd.pipeline.experiment import Experiment
-from icd.stats.design import rounds
+from icd.pipeline.judging import describe, judge
+from icd.pipeline.simulating import simulate_steps
+from icd.pipeline.timing import Timing
 from icd.transform.permute import permute
 
 Tell = Callable[..., None]
@@ -30,7 +32,8 @@ def measure(
 ) -> dict[str, Any]:
     """Samples, checks, quality and what was executed, of one process.
 
-    ``power``: rows of power.csv; ``no_energy``: why there is no energy; ``throttling``: the reasons seen.
+    ``power``: rows of power.csv; ``no_energy``, ``no_cold``: why there is none; ``throttling``: reasons seen;
+    ``stopped``, ``load_start``, ``load_1min``, ``clocks_set``: see `icd.pipeline.timing.Timing.summary`.
     """
     enter(device)
     values = load_values(prepared)
@@ -41,7 +44,14 @@ def measure(
     executed: dict[str, Any] = {}
     simulated = values["dense"].card.simulated
     meter, energy = open_energy(protocol, device, simulated)
-    throttling: set[str] = set()
+    cold: LatencyRecord | Missing = Missing(SIMULATED)
+    timing = Timing(
+        protocol,
+        process,
+        device,
+        None if isinstance(meter, Missing) else meter,
+        progress(tell, "measuring", protocol.allocations * protocol.rounds),
+    )
     for allocation in range(protocol.allocations):
         arms = {arm.name: lay_out(arm, values, experiment.seed, process, allocation) for arm in prepared.arms}
         steps = {arm.name: step_of(experiment, arm, arms[arm.name], device) for arm in prepared.arms}
@@ -58,42 +68,28 @@ def measure(
         if simulated:
             samples += simulate_steps(experiment, steps, arms, allocation, device)
             continue
-        orders = [
-            [prepared.arms[i].name for i in order]
-            for order in rounds(
-                len(prepared.arms), protocol.rounds, _seed(experiment.seed, process, allocation)
-            )
-        ]
-        latency = measure_rounds(
-            steps,
-            orders,
-            protocol,
-            process=process,
-            allocation=allocation,
-            device=device,
-            done=progress(
-                tell, "measuring", allocation * protocol.rounds, protocol.allocations * protocol.rounds
-            ),
-            meter=None if isinstance(meter, Missing) else meter,
-        )
-        samples += latency.samples
-        throttling |= latency.throttling
+        samples += timing.allocation(steps, allocation, _seed(experiment.seed, process, allocation)).samples
         if allocation == 0:
+            seed = _seed(experiment.seed, process, protocol.allocations)
+            cold = timing.cold(steps, seed)
             add_energy(
                 energy,
                 meter,
                 steps,
                 protocol,
                 process=process,
-                seed=_seed(experiment.seed, process, protocol.allocations),
+                seed=seed,
                 device=device,
-                done=progress(tell, "measuring energy", 0, protocol.power_rounds),
+                first_round=timing.count,
+                done=progress(tell, "measuring energy", protocol.power_rounds),
             )
     return {
-        "samples": samples + energy.samples,
+        "samples": samples + ([] if isinstance(cold, Missing) else cold.samples) + energy.samples,
         "power": energy.power,
         "no_energy": energy.missing,
-        "throttling": sorted(throttling | energy.throttling),
+        "no_cold": cold.reason if isinstance(cold, Missing) else None,
+        "throttling": sorted(timing.throttling | energy.throttling),
+        **timing.summary(),
         "checks": checks,
         "quality": quality,
         "executed": executed,
@@ -101,25 +97,9 @@ def measure(
     }
 
 
-def progress(tell: Tell, what: str, before: int, total: int) -> Callable[[int], None]:
-    """Tells of each finished round of ``what``, with ``before`` of ``total`` done in earlier allocations."""
-    return lambda number: tell("progress", what=what, done=before + number + 1, total=total)
-
-
-def describe(step: Step, simulated: bool) -> dict[str, Any]:
-    """The step's record. On a simulated device ``source`` is that of the figures, simulated, and
-    ``arithmetic`` that of the outputs, which are executed here in the precision or in rounded values.
-    """
-    if not simulated:
-        return dict(step.executed)
-    own = step.executed.get("reason")
-    reason = "outputs are executed on the CPU; latency, L2 and energy are those of a simulated device"
-    return {
-        **step.executed,
-        "source": "simulated",
-        "arithmetic": step.executed["source"],
-        "reason": f"{own}; {reason}" if own else reason,
-    }
+def progress(tell: Tell, what: str, total: int) -> Callable[[int], None]:
+    """Tells of each finished round of ``what``; an adaptive stop may take more rounds than ``total``."""
+    return lambda number: tell("progress", what=what, done=number + 1, total=max(total, number + 1))
 
 
 def _seed(seed: int, process: int, allocation: int) -> int:
@@ -129,6 +109,8 @@ def _seed(seed: int, process: int, allocation: int) -> int:
 def load_values(prepared: Prepared) -> dict[str, Workload]:
     """The dense workload and the transformed one, both in dense order, float32, on the CPU."""
     from safetensors.torch import load_file
+
+    from icd.transform.calibrate import attach_amax
 
     dense = prepared.model.build()
     out = {"dense": dense}
@@ -140,6 +122,8 @@ def load_values(prepared: Prepared) -> dict[str, Workload]:
                 f"{name}: the saved weights hold {missing.unexpected_keys[:3]}, unknown to the model"
             )
         out[name] = dense.with_module(module, live=prepared.live[name])
+    for name, amax in prepared.amax.items():
+        attach_amax(out[name].module, amax)
     return out
 
 
@@ -162,68 +146,3 @@ def precision_of(experiment: Experiment, arm: Arm) -> Any:
 def step_of(experiment: Experiment, arm: Arm, workload: Workload, device: str) -> Step:
     """The arm's step: the same engine for every arm."""
     return experiment.runtime.prepare(workload, precision_of(experiment, arm), device)
-
-
-def judge(experiment: Experiment, dense: Workload, steps: Mapping[str, Step]) -> dict[str, Any]:
-    """Quality of every arm through its timed step, against the dense float32 model on the CPU."""
-    reference = Reference(dense)
-    out: dict[str, Any] = {}
-    for name, step in steps.items():
-        result = experiment.quality.evaluate(step, reference, dense.probes, dense.card)
-        if isinstance(result, Missing):
-            out[name] = {"metric": None, "value": None, "source": None, "reason": result.reason}
-        else:
-            out[name] = {"metric": result[0], "value": result[1], "source": "executed"}
-    return out
-
-
-class Reference:
-    """The dense model in float32 on the CPU as a step."""
-
-    def __init__(self, dense: Workload) -> None:
-        self.dense = dense
-        self.module = dense.module
-        self.executed: Mapping[str, Any] = {"engine": "masked", "format": "fp32"}
-
-    def __call__(self) -> Any:
-        """Run on the timed inputs."""
-        return self.on(self.dense.inputs)
-
-    def on(self, inputs: Any) -> Any:
-        """Run on ``inputs``."""
-        import torch
-
-        with torch.inference_mode():
-            return self.dense.forward(self.dense.module, inputs)
-
-
-def simulate_steps(
-    experiment: Experiment,
-    steps: Mapping[str, Step],
-    arms: Mapping[str, Workload],
-    allocation: int,
-    device: str,
-) -> list[Sample]:
-    """Simulated latency, energy and L2 of the executed layer shapes; one sample a metric and arm."""
-    from icd.measure.simulate import executed_reads, simulate
-
-    out: list[Sample] = []
-    for position, (name, step) in enumerate(steps.items()):
-        workload = arms[name]
-        figures = simulate(
-            executed_reads(step.module, workload.inputs),
-            workload.tokens,
-            str(step.executed["format"]),
-            experiment.hardware,
-        )
-        rows = {
-            "latency_ms": (figures.latency_ms, "ms"),
-            "energy_j": (figures.energy_j, "J"),
-            "l2_served_pct": (figures.served_pct, "%"),
-            "dram_bytes_per_token": (figures.dram_bytes / workload.tokens, "B"),
-        }
-        out += [
-            Sample(name, metric, 0, allocation, 0, position, 0, value, unit, "simulated")
-            for metric, (value, unit) in rows.items()
-        ]
-    return out

@@ -14,13 +14,18 @@ NEEDS = {"aa": "linear", "shuffle": "linear", "sliced": "linear", "iterative": "
 
 @dataclass(frozen=True)
 class Pipeline:
-    """``arms`` in the order of the report; ``eps_T`` and ``eps_J`` are shares of the value before."""
+    """``arms`` in the order of the report; ``eps_T`` and ``eps_J`` are shares of the value before.
+
+    ``rollback``: the iterative arm goes back to linear's layout, and is measured again, when two of
+    latency, L2 and energy are measured to be worse (`icd.stats.rollback`).
+    """
 
     name: str
     arms: list[str]
     max_iters: int
     eps_T: float
     eps_J: float
+    rollback: bool = False
 
     def __post_init__(self) -> None:
         for arm in self.arms:

@@ -26,6 +26,8 @@ from icd.pipeline.experiment import Experiment
 from icd.pipeline.layouts import Task, geometry, live_graph, site_costs, solve_all, total_cost
 from icd.pipeline.memory import check_gpu, check_host, news
 from icd.pipeline.plans import accept
+from icd.transform.calibrate import check_calibration, collect_amax
+from icd.transform.order import ordered
 from icd.transform.permute import permute, restore
 
 Tell = Callable[..., None]
@@ -46,6 +48,9 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
     notice = RANDOM.format(model.name) if dense.card.weights == "random" else ""
     if notice:
         tell("notice", message=notice)
+    static = experiment.precision.needs_calibration(device)
+    if static:
+        check_calibration(dense)
     element_bytes = experiment.precision.element_bytes(device)
     needs = experiment.transform.needs_activations() or experiment.graph.needs_activations()
     activations = collect(dense) if needs else None
@@ -86,11 +91,13 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
     identity = {site.name: np.arange(site.size, dtype=np.int32) for site in dense.sites}
     pi0, seconds = identity, 0.0
     stats0: dict[str, Any] = {}
+    order: dict[str, Any] = {}
     transformed, judge = dense, tasks_of(dense, live_only=False)
     if "linear" in arms:
         pi0, stats0, seconds = solve(judge, None, "layout before the transform")
         tell("stage", what="transform", message="transforming")
-        laid_out = experiment.transform.apply(permute(dense, pi0), activations)
+        start, order = ordered(experiment.transform.order, experiment.precision, permute(dense, pi0), device)
+        laid_out = experiment.transform.apply(start, activations)
         transformed = restore(laid_out)
         judge = tasks_of(transformed, live_only=True)
 
@@ -128,10 +135,12 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
         name: site_costs(experiment.solver, judge, layouts[name], None) for name in arms if name != "shuffle"
     }
     live = dict(transformed.live)
+    amax = {n: collect_amax(w) for n, w in (("dense", dense), ("transformed", transformed)) if static}
     return Prepared(
         model=model,
         arms=_recipes(experiment, layouts, device),
         live={"dense": {}, "transformed": live},
+        amax=amax,
         files=_write_values(dense, transformed, folder),
         facts={
             "device": device,
@@ -147,7 +156,8 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
             "solver": {"before": stats0, "after": stats1},
             "costs": costs,
             "sites": [_site_row(task) for task in judge],
-            "transform": dict(transformed.notes),
+            "transform": {**({"order": order} if order else {}), **transformed.notes},
+            "static_scales": amax,
             "texts": dict(dense.texts),
             "calibration_tokens": activations.tokens if activations else 0,
             "graphs": {name: {"source": g.source, **g.meta} for name, g in graphs.items()},

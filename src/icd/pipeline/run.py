@@ -20,19 +20,20 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from icd.contracts import Sample
 from icd.errors import ConfigError, Exit, IcdError
 from icd.measure.environment import environment
-from icd.measure.power import PowerRow
 from icd.pipeline.arms import Prepared
 from icd.pipeline.console import Console
 from icd.pipeline.experiment import Experiment
 from icd.pipeline.files import sha256, write_bytes, write_json, write_sums
 from icd.pipeline.isolate import run_child
-from icd.pipeline.profiling import profile_arms
-from icd.pipeline.record import build_metrics, write_record
+from icd.pipeline.measurement import Measurement, measure_arms
+from icd.pipeline.record import build_metrics, figures
+from icd.pipeline.rollback import reason, rolled_back
+from icd.pipeline.write import write_record
 from icd.report.csv import write_csv
 from icd.report.html import write_html
+from icd.stats.rollback import decide
 
 
 class RunLog:
@@ -106,34 +107,37 @@ def _execute(
             log.write(what, **{k: v for k, v in event.items() if k not in ("event", "what")})
 
     prepared: Prepared = run_child("prepare", {"experiment": experiment, "folder": work}, work, listen)
-    count = 1 if experiment.model.simulated else experiment.measure.processes
-    samples: list[Sample] = []
-    power: list[PowerRow] = []
-    processes = []
-    for process in range(count):
-        console.process(process, count)
-        result = run_child(
-            "measure",
-            {
-                "experiment": experiment,
-                "prepared": prepared,
-                "process": process,
-                "device": prepared.facts["device"],
-            },
-            work,
-            listen,
-        )
-        samples += result.pop("samples")
-        power += result.pop("power")
-        processes.append(result)
-        log.write("measure", process=process, of=count)
-    l2 = profile_arms(experiment, prepared, work, listen)
-    samples += l2.samples
-    log.write("profile", ok=not (l2.runs and l2.missing), runs=len(l2.runs), reason=l2.missing)
-    around = ("throttling", "no_energy")
-    env["measured"] = [{**p["environment"], **{key: p[key] for key in around}} for p in processes]
+
+    def measured(arms: Prepared, name: str) -> tuple[Measurement, dict[str, Any]]:
+        (work / name).mkdir()  # nothing that an earlier child wrote can be taken for a later one's
+        taken = measure_arms(experiment, arms, work / name, listen, console, log.write)
+        return taken, figures(taken)
+
+    taken, found = measured(prepared, "first")
+    decision = decide(
+        found["compare"],
+        prepared.facts["iterations"],
+        prepared.facts["device"],
+        enabled=experiment.pipeline.rollback,
+    )
+    env["measured"] = taken.environment()
+    first = None
+    if decision["triggered"]:
+        listen({"event": "notice", "message": f"{reason(decision)}; measuring the layout before it again"})
+        first, env["measured_before_rollback"] = taken, taken.environment()
+        taken, found = measured(rolled_back(prepared, decision), "again")
+        env["measured"] = taken.environment()
     write_json(folder / "env.json", env)
-    metrics = build_metrics(experiment, prepared, processes, samples, l2, run_id=uuid4().hex, created=created)
+    metrics = build_metrics(
+        experiment,
+        taken,
+        found,
+        decision=decision,
+        first=first,
+        machine=env,
+        run_id=uuid4().hex,
+        created=created,
+    )
     gates = {**experiment.gates, experiment.gate.name: experiment.gate}
     metrics["gates"] = {
         name: {**gate.evaluate(metrics), "spec": asdict(gate)}
@@ -141,7 +145,7 @@ def _execute(
         if name != "none"
     }
     metrics["elapsed_s"] = time.perf_counter() - start
-    write_record(folder, prepared, samples, power, l2, metrics)
+    write_record(folder, taken, first, metrics)
     log.write("record", files=len(list(folder.iterdir())))
     write_csv(folder)
     write_html(folder)

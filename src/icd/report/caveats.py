@@ -14,11 +14,14 @@ BADGES = {
     "simulated": "figures computed by a simulator, not measured; they pass no measured gate",
     "time-limited": "the solver hit its time budget: the same seed may give another layout elsewhere",
     "rolled-back": "no re-permutation was kept; iterative runs linear's layout",
+    "rolled-back-by-measurement": "the new layout measured worse and was rolled back; see the section on it",
     "null-result": "iterative and linear could not be told apart, or are equal",
     "loss": "iterative is slower than linear",
     "measure-quick": "few processes and rounds, for a first look; published results use measure=paper",
     "measure-smoke": "the least that exercises the measurement; not a result",
     "unlocked": "GPU clocks were not locked, so they move with load and temperature",
+    "clocks-unknown": "whether GPU clocks were locked could not be read",
+    "busy": "the machine's load was above its cores: something else ran while this was measured",
     "unpaired": "arms were not measured side by side; no gate passes",
     "extended-positions": "the position table was extended by repetition; quality is not evaluated",
     "reference-scan": "the scan ran as a Python loop over time: latency and energy are not to be published",
@@ -59,6 +62,8 @@ def caveats(metrics: Mapping[str, Any], env: Mapping[str, Any]) -> list[str]:
         out.append("A preset for a first look was used; measure=paper is the protocol for published figures.")
     if "unlocked" in tags:
         out.append("GPU clocks were not locked; they are recorded beside the samples.")
+    if "clocks-unknown" in tags:
+        out.append("Whether the GPU's clocks were locked could not be read.")
     if "time-limited" in tags:
         out.append(
             "The solver stopped at its time budget, so the layout depends on the speed of the machine."
@@ -113,11 +118,15 @@ def _missing(metrics: Mapping[str, Any]) -> list[str]:
 def _machine(env: Mapping[str, Any]) -> list[str]:
     """A busy machine and code that is not committed."""
     out = []
-    cores = dig(env, "cpu", "cores")
-    loads = [m.get("load_1min") for m in env.get("measured") or () if isinstance(m, Mapping)]
-    busiest = max((float(load) for load in loads if load is not None and is_number(load)), default=None)
+    cores = dig(env, "cpu", "machine_cores") or dig(env, "cpu", "cores")
+    measured = [m for m in env.get("measured") or () if isinstance(m, Mapping)]
+    loads = [dig(env, "cpu", "load_1min"), *(m.get("load_1min") for m in measured)]
+    busiest = max((float(load) for load in loads if is_number(load)), default=None)
     if busiest is not None and is_number(cores) and busiest > cores * 1.25:
-        out.append(f"The machine was busy: load {busiest:g} on {cores} cores while measuring.")
+        out.append(
+            f"The machine was busy: load {busiest:g} on {cores} cores at the start or around the rounds, so "
+            "something else took time from what was measured."
+        )
     if dig(env, "git", "dirty"):
         out.append("The code had changes that were not committed, so the commit alone does not reproduce it.")
     return out

@@ -1,4 +1,8 @@
-"""``report.csv``: one row per arm and one per comparison, flat, units in the column names."""
+"""``report.csv``: a row an arm, a comparison and a gate's check, flat, units in the column names.
+
+After a rollback by measurement there is a row for every cause that was examined, and those of the first
+measurement's arms and comparisons, of kinds ``arm before rollback`` and ``comparison before rollback``.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +44,12 @@ ARM = {
     "l2_lookup_hit_pct": ("l2", "lookup_hit_pct"),
     "dram_bytes_per_token": ("l2", "dram_bytes_per_token"),
     "l2_source": ("l2", "source"),
+    "latency_cold_mean_ms": ("latency_cold_ms", "mean"),
+    "latency_cold_ci95_lo_ms": ("latency_cold_ms", "ci95", 0),
+    "latency_cold_ci95_hi_ms": ("latency_cold_ms", "ci95", 1),
+    "l2_cold_served_pct": ("l2_cold", "served_pct"),
+    "l2_cold_lookup_hit_pct": ("l2_cold", "lookup_hit_pct"),
+    "dram_cold_bytes_per_token": ("l2_cold", "dram_bytes_per_token"),
     "ept_j_per_token": ("energy", "ept_j"),
     "power_w": ("energy", "watts"),
     "idle_power_w": ("energy", "idle_watts"),
@@ -59,7 +69,7 @@ ARM = {
     "engine_check_tolerance": ("engine_check", "tolerance"),
     "engine_check_ok": ("engine_check", "ok"),
 }
-BLOCKS = ("latency", "ept", "dram")
+BLOCKS = ("latency", "latency_cold", "ept", "dram", "dram_cold")
 COMPARISON = {
     **{
         column: path
@@ -74,6 +84,13 @@ COMPARISON = {
             f"{block}_p_value": (block, "p_value"),
             f"{block}_p_holm": (block, "p_holm"),
             f"{block}_delta_source": (block, "source"),
+            f"{block}_effect_dz": (block, "effect"),
+            f"{block}_rounds": (block, "diagnostics", "rounds"),
+            f"{block}_outlying_rounds": (block, "diagnostics", "outliers"),
+            f"{block}_delta_without_outliers_pct": (block, "diagnostics", "delta_pct_without_outliers"),
+            f"{block}_ci_lo_without_outliers_pct": (block, "diagnostics", "ci95_without_outliers", 0),
+            f"{block}_ci_hi_without_outliers_pct": (block, "diagnostics", "ci95_without_outliers", 1),
+            f"{block}_lag1": (block, "diagnostics", "lag1", "value"),
         }.items()
     },
     "l2_delta_pp": ("l2_pp", "delta"),
@@ -82,13 +99,24 @@ COMPARISON = {
     "l2_n_units": ("l2_pp", "n_units"),
     "l2_metric": ("l2_pp", "metric"),
     "l2_regime": ("l2_pp", "regime"),
+    "l2_cold_delta_pp": ("l2_cold_pp", "delta"),
+    "l2_cold_ci_lo_pp": ("l2_cold_pp", "ci95", 0),
+    "l2_cold_ci_hi_pp": ("l2_cold_pp", "ci95", 1),
     "C_delta_pct": ("cost", "C_delta_pct"),
     "Q_delta": ("cost", "Q_delta"),
     "tiles_delta_pct": ("tiles", "delta_pct"),
     "quality_pp": ("quality_pp",),
     "quality_vs_dense_pp": ("quality_vs_dense_pp",),
 }
-COLUMNS = ("kind", "name", *RUN, *ARM, *COMPARISON, "reason")
+CAUSE = {"supported": ("supported",), "evidence": ("evidence",)}
+GATE = {
+    "gate_check": ("name",),
+    "gate_threshold": ("threshold",),
+    "gate_value": ("value",),
+    "gate_p_value": ("p_value",),
+    "gate_pass": ("pass",),
+}
+COLUMNS = ("kind", "name", *RUN, *ARM, *COMPARISON, *GATE, *CAUSE, "reason")
 
 
 def write_csv(folder: Path) -> None:
@@ -104,12 +132,24 @@ def write_csv(folder: Path) -> None:
 def rows(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
     """The rows of ``report.csv`` by column name."""
     run = _pick(metrics, RUN)
+    found = metrics.get("rollback") or {}
+    out = [*_measured(metrics, run), *_measured(found.get("first") or {}, run, " before rollback")]
+    for gate, result in (metrics.get("gates") or {}).items():
+        for check in result.get("checks") or ():
+            reason = "; ".join(reasons(check))
+            out.append({"kind": "gate", "name": gate, **run, **_pick(check, GATE), "reason": reason})
+    causes = found.get("root_cause") or ()
+    return out + [{"kind": "root cause", "name": c["cause"], **run, **_pick(c, CAUSE)} for c in causes]
+
+
+def _measured(record: Mapping[str, Any], run: Mapping[str, str], when: str = "") -> list[dict[str, str]]:
+    """The rows of one measurement's arms and comparisons."""
     out = []
     for kind, columns in (("arm", ARM), ("comparison", COMPARISON)):
-        found = metrics.get("arms" if kind == "arm" else "compare") or {}
-        for name, block in found.items():
+        for name, block in (record.get("arms" if kind == "arm" else "compare") or {}).items():
             reason = "; ".join(dict.fromkeys(reasons(block)))
-            out.append({"kind": kind, "name": name, **run, **_pick(block, columns), "reason": reason})
+            picked = _pick(block, columns)
+            out.append({"kind": f"{kind}{when}", "name": name, **run, **picked, "reason": reason})
     return out
 
 

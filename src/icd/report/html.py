@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from icd.report import facts, site_tables, tables
+from icd.report import cache, diagnostics, facts, rollback, site_tables, tables
 from icd.report.caveats import badges, caveats
 from icd.report.figures import correlation, layouts, ratios, timeline
 from icd.report.figures.canvas import GLYPHS, PAGE, PAPER, arm_colour, arm_marker, png, svg
@@ -73,12 +73,20 @@ def context(run: Run) -> dict[str, Any]:
         "legend": [(n, arm_colour(n, names), GLYPHS[arm_marker(n)], ARMS.get(n, "")) for n in names],
         "comparisons": comparisons,
         "comparison_parts": [comparisons.columns(1, 7), comparisons.columns(7)],
+        "diagnostics": diagnostics.diagnostics(metrics),
+        "cache_arms": cache.arms(metrics),
+        "cache_pairs": cache.comparisons(metrics),
+        "kernels": cache.kernels(run.ncu),
+        "no_kernels": run.ncu.get("kernels_reason"),
         "ratios": ratio_plots(run),
         "timeline": timeline_plot(run),
         "correlations": correlation_rows(metrics, names),
         "layouts": layout_pictures(run),
         "iterations": site_tables.iterations(metrics),
         "solver": tie(solver_sentence(metrics)),
+        "rollback": [tie(s) for s in rollback.sentences(metrics)],
+        "rollback_figures": rollback.figures(metrics),
+        "causes": rollback.causes(metrics) if rollback.triggered(metrics) else None,
         "sites": site_tables.sites(metrics),
         "executed": site_tables.executed(metrics),
         "checks": facts.checks(metrics),

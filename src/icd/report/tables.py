@@ -152,6 +152,7 @@ def gates(metrics: Mapping[str, Any]) -> Table:
             ("threshold", ""),
             ("value", ""),
             ("95 % interval", ""),
+            ("p", "one-sided"),
             ("result", ""),
             ("reason", ""),
         )
@@ -168,6 +169,7 @@ def gates(metrics: Mapping[str, Any]) -> Table:
             row += [
                 Cell(_with(signed(check.get("value"), 2), unit)),
                 Cell(_with(interval(check.get("ci95")), unit)),
+                Cell(number(check.get("p_value"), 2)),
             ]
             reason = check.get("reason") or ""
             if check.get("required") is False:

@@ -109,7 +109,14 @@ def outcome(what: str, base: str, metrics: Mapping[str, Any], name: str) -> str:
 
 def rollback_sentence(metrics: Mapping[str, Any]) -> str:
     """Said when no re-permutation was kept."""
-    if "rolled-back" not in (metrics.get("tags") or ()):
+    tags = metrics.get("tags") or ()
+    if "rolled-back-by-measurement" in tags:
+        return (
+            "The layout found after the compression measured worse and was rolled back by measurement, so "
+            "iterative runs linear's layout, measured again; any difference between the two is noise. The "
+            "section on the rollback says what was worse and why."
+        )
+    if "rolled-back" not in tags:
         return ""
     return (
         "No layout found after the compression was enough better to be kept (rolled back), so iterative runs "

@@ -16,11 +16,6 @@ def check_tile(rows: int, cols: int) -> None:
             raise ConfigError(f"runtime.{key}={value}: expected a power of two from 8 to 512")
 
 
-def channels_per_tile(site: Site, tile_cols: int) -> int:
-    """Channels of ``site`` that lie in one tile's columns; a channel wider than a tile is its own."""
-    return max(1, tile_cols // site.repeat)
-
-
 def kept_positions(live: BoolArray, block: int) -> NDArray[np.int64]:
     """Positions of the tiles that hold a live channel.
 
@@ -35,4 +30,26 @@ def kept_positions(live: BoolArray, block: int) -> NDArray[np.int64]:
 def kept_channels(workload: Workload, site: Site, tile_cols: int) -> NDArray[np.int64]:
     """Positions, in the module's order, that a tile-aligned engine executes for ``site``."""
     live = workload.live_mask(site)[workload.layout(site)]
-    return kept_positions(live, channels_per_tile(site, tile_cols))
+    return kept_positions(live, site.block(tile_cols))
+
+
+def kept_everywhere(
+    workload: Workload, tile_cols: int
+) -> tuple[dict[str, NDArray[np.int64]], dict[str, int]]:
+    """Kept positions of every site, and how many dead channels beyond its tiles a site keeps.
+
+    Sites that are peers (the heads of one attention) run as one batched operation and are padded to the
+    widest of them, with the first of their dead positions.
+    """
+    kept = {site.name: kept_channels(workload, site, tile_cols) for site in workload.sites}
+    padded: dict[str, int] = {}
+    for site in workload.sites:
+        if not site.peers:
+            continue
+        widest = max(len(kept[peer.name]) for peer in workload.sites if peer.peers == site.peers)
+        short = widest - len(kept[site.name])
+        if short:
+            more = np.setdiff1d(np.arange(site.size), kept[site.name])[:short]
+            kept[site.name] = np.sort(np.concatenate([kept[site.name], more]))
+            padded[site.name] = short
+    return kept, padded

@@ -102,14 +102,24 @@ def compare(
 
 
 def diagnostics(units: Units, name: str) -> dict[str, Any]:
-    """Rounds used and left over, their autocorrelation, and the delta without outlying rounds."""
-    outliers, mean = without_outliers(units)
+    """Rounds used and left over, their autocorrelation, and the result without outlying rounds.
+
+    Outlying rounds are counted, named (``[process, allocation, round]``) and kept.
+    """
+    rest = without_outliers(units)
+    interval = Missing("simulated") if units.source == "simulated" else t_interval(rest.units)
     auto = lag1(units)
     return {
         "rounds": len(units.rounds),
         "unpaired_blocks": units.unpaired,
-        "outliers": outliers,
-        f"{name}_without_outliers": in_unit(mean, units.kind),
+        "outliers": len(rest.flagged),
+        "outlying_rounds": [list(where) for where in rest.flagged],
+        f"{name}_without_outliers": in_unit(float(rest.units.mean()), units.kind),
+        **(
+            {"ci95_without_outliers": None, "ci95_without_outliers_reason": interval.reason}
+            if isinstance(interval, Missing)
+            else {"ci95_without_outliers": [in_unit(end, units.kind) for end in interval]}
+        ),
         "lag1": {"value": None, "reason": auto.reason} if isinstance(auto, Missing) else asdict(auto),
     }
 

@@ -29,6 +29,17 @@ def rounds(n_arms: int, n_rounds: int, seed: int) -> list[list[int]]:
     return out[:n_rounds]
 
 
+def cycle_length(n_arms: int) -> int:
+    """Rounds of one balanced cycle: n for an even number of arms, 2n for an odd one."""
+    return n_arms if n_arms % 2 == 0 or n_arms == 1 else 2 * n_arms
+
+
+def cycle(n_arms: int, number: int, seed: int) -> list[list[int]]:
+    """The ``number``-th whole cycle (from 0) of the rounds that `rounds` gives for this seed."""
+    length = cycle_length(n_arms)
+    return rounds(n_arms, (number + 1) * length, seed)[number * length :]
+
+
 def _cycle(n: int, rng: np.random.Generator) -> list[list[int]]:
     """One balanced cycle, in an order whose every prefix is balanced over positions."""
     zigzag = [k // 2 if k % 2 == 0 else n - 1 - k // 2 for k in range(n)]  # 0, n-1, 1, n-2, ...

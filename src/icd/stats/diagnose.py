@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from icd.contracts import BoolArray, Missing
+from icd.contracts import BoolArray, FloatArray, Missing
 from icd.stats.units import Units, process_means
 
 MIN_STEPS = 8
@@ -67,9 +67,18 @@ def mad_outliers(values: NDArray[Any], cutoff: float = CUTOFF) -> BoolArray:
     return np.asarray(distance > cutoff * scale)
 
 
-def without_outliers(units: Units, cutoff: float = CUTOFF) -> tuple[int, float]:
-    """How many rounds are flagged, and the mean of the units made from the others."""
+@dataclass(frozen=True, eq=False)
+class Sensitivity:
+    """``flagged``: (process, allocation, round) of each outlying round; ``units``: made from the others."""
+
+    flagged: tuple[tuple[int, int, int], ...]
+    units: FloatArray
+
+
+def without_outliers(units: Units, cutoff: float = CUTOFF) -> Sensitivity:
+    """Which rounds are flagged, and the units made from the rest; a process may lose all of its rounds."""
     flagged = mad_outliers(units.rounds, cutoff)
     kept = ~flagged
+    where = zip(*(x[flagged].tolist() for x in (units.process, units.allocation, units.round)), strict=True)
     means = process_means(units.rounds[kept], units.process[kept], units.allocation[kept])
-    return int(flagged.sum()), float(means.mean())
+    return Sensitivity(tuple(where), means)

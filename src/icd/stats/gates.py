@@ -1,14 +1,24 @@
-"""Gates: named thresholds on a comparison, decided on interval bounds."""
+"""Gates: named thresholds on a comparison, decided on interval bounds.
+
+Beside each measured check stands the p-value of the one-sided test that the change does not reach the
+threshold (H0: delta >= threshold where lower is better). The end of a 95 % interval clears the threshold
+exactly when that p-value is at most 0.025, `ONE_SIDED`.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from icd.errors import ConfigError
+import numpy as np
 
+from icd.contracts import Missing
+from icd.errors import ConfigError
+from icd.stats.interval import LEVEL, t_test
+
+ONE_SIDED = (1 - LEVEL) / 2
 TOLERANCE = 1e-9  # rounding error of a computed cost
 
 
@@ -79,7 +89,10 @@ class Gate:
         return {name: float(value) for name, value in asked.items() if value is not None}
 
     def evaluate(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        """``{"pass": ..., "checks": [{name, threshold, value, ci95, pass, reason}]}`` of a run's metrics.
+        """``{"pass": ..., "checks": [{name, threshold, value, ci95, p_value, pass, reason}]}`` of a run.
+
+        ``p_value``: of the one-sided test against the threshold; None for a computed figure, and beside a
+        ``p_reason`` where a measured one has no test.
 
         A check is None (with a reason) when its figure is missing, simulated, without interval, or of
         an unpaired run. The gate is False if a required check is, else None if one is, else True.
@@ -90,11 +103,11 @@ class Gate:
         checks = []
         for name, threshold in self.thresholds().items():
             if found is None:
-                check = _undecided(f"no comparison {self.compare} in this run")
+                check = _undecided(f"no comparison {self.compare} in this run", _RULES[name])
             else:
                 check = _check(found, _RULES[name], threshold)
             if unpaired and (check["pass"] or _RULES[name].measured):
-                check |= {"pass": None, "reason": "unpaired run"}
+                check |= {"pass": None, "reason": "unpaired run", **_no_test("unpaired run", _RULES[name])}
             required = not self.require or name in self.require
             checks.append({"name": name, "threshold": threshold, **check, "required": required})
         outcomes = [check["pass"] for check in checks if check["required"]]
@@ -106,26 +119,28 @@ def _check(found: Mapping[str, Any], rule: _Rule, threshold: float) -> dict[str,
     block = (found.get(rule.block) or {}) if rule.block else found
     value = _number(block.get(rule.key))
     if value is None:
-        return _undecided(block.get("reason") or f"no {rule.key} recorded")
+        return _undecided(block.get("reason") or f"no {rule.key} recorded", rule)
     value = rule.scale * value + 0.0  # never -0.0
     if not rule.measured:
         passed = rule.sign * (value - threshold) >= -TOLERANCE
         return {
             "value": value,
             "ci95": None,
+            "p_value": None,
             "pass": passed,
             "reason": _sentence(passed, rule, value, threshold),
         }
     ci95 = block.get("ci95")
     if block.get("source") != "measured":
-        return _undecided(block.get("source") or "source not recorded", value, ci95)
+        return _undecided(block.get("source") or "source not recorded", rule, value, ci95)
     if ci95 is None or any(_number(end) is None for end in ci95):
-        return _undecided(block.get("reason") or "no interval recorded", value)
+        return _undecided(block.get("reason") or "no interval recorded", rule, value)
     nearest = ci95[1] if rule.sign < 0 else ci95[0]
     passed = rule.sign * (nearest - threshold) >= 0
     return {
         "value": value,
         "ci95": list(ci95),
+        **one_sided(block.get("units"), rule.key, rule.sign, threshold),
         "pass": passed,
         "reason": _sentence(passed, rule, nearest, threshold),
     }
@@ -136,8 +151,27 @@ def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def _undecided(reason: str, value: float | None = None, ci95: Any = None) -> dict[str, Any]:
-    return {"value": value, "ci95": ci95, "pass": None, "reason": reason}
+def one_sided(units: Sequence[float] | None, key: str, sign: int, threshold: float) -> dict[str, Any]:
+    """``{p_value}`` of H0 "the mean change does not reach ``threshold``", or None beside ``p_reason``.
+
+    ``units`` (n,): as recorded, in percent (``key`` delta_pct, tested as log ratios, as the interval is
+    made) or in points; ``sign`` -1 when lower is better.
+    """
+    if not units:
+        return {"p_value": None, "p_reason": "no units recorded"}
+    x, at = np.asarray(units, float), threshold
+    if key == "delta_pct":
+        x, at = np.log1p(x / 100), math.log1p(threshold / 100)
+    p = t_test(x, at, "less" if sign < 0 else "greater")
+    return {"p_value": None, "p_reason": p.reason} if isinstance(p, Missing) else {"p_value": p}
+
+
+def _undecided(reason: str, rule: _Rule, value: float | None = None, ci95: Any = None) -> dict[str, Any]:
+    return {"value": value, "ci95": ci95, **_no_test(reason, rule), "pass": None, "reason": reason}
+
+
+def _no_test(reason: str, rule: _Rule) -> dict[str, Any]:
+    return {"p_value": None, **({"p_reason": reason} if rule.measured else {})}
 
 
 def _sentence(passed: bool, rule: _Rule, bound: float, threshold: float) -> str | None:

@@ -13,7 +13,7 @@ from icd.measure.energy import counter_moves
 from icd.measure.environment import cpu
 from icd.measure.inflight import SystemClock
 from icd.measure.meter import SET_CLOCKS, NvmlMeter
-from icd.pipeline.profiling import find_ncu, ncu_version
+from icd.pipeline.underncu import find_ncu, ncu_version
 from icd.tools.doctor import Finding
 
 ADMIN_ONLY = Path("/proc/driver/nvidia/params")

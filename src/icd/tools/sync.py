@@ -8,6 +8,7 @@ from pathlib import Path
 from icd.errors import ConfigError, Exit
 from icd.tracking.mlflow import MLflow
 from icd.tracking.projection import SUMS, is_sweep, project
+from icd.tracking.sweep import FILE
 
 USAGE = "usage: icd sync RUN... [--uri URI]; expected one or more run or sweep directories"
 URI = "sqlite:///mlflow.db"
@@ -24,6 +25,9 @@ def main(argv: Sequence[str]) -> int:
     tracking = MLflow(uri=uri, artifacts=ARTIFACTS, experiment=EXPERIMENT)
     for folder in folders:
         print(tracking.push(folder))
+    for word in words:
+        if (Path(word) / FILE).is_file():
+            print(tracking.push_sweep(Path(word)))
     return int(Exit.DONE)
 
 

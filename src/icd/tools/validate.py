@@ -1,7 +1,8 @@
 """``icd validate RUN... [--gate NAME]``: a table of runs with their gates, and the gate's exit code.
 
 One run is judged by its own arms. Two runs of pipelines ``linear`` and ``iterative`` made separately are
-shown side by side and tagged unpaired: they share no rounds, so they can never pass a gate.
+shown side by side and tagged unpaired: they share no rounds, so they can never pass a gate. A sweep
+directory stands for its cells, whose gates are then judged together (`icd.stats.family`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from icd.errors import ConfigError, Exit, MissingResource
+from icd.pipeline.sweep import finished_cells, judge, sentences
+from icd.tracking.projection import is_sweep
 
 
 def main(words: Sequence[str]) -> int:
@@ -24,17 +27,26 @@ def main(words: Sequence[str]) -> int:
         args = parser.parse_args(list(words))
     except argparse.ArgumentError as error:
         raise ConfigError(f"icd validate: {error}") from error
-    runs = [(folder, read(folder)) for folder in args.runs]
+    sweeps = [folder for folder in args.runs if is_sweep(folder)]
+    folders = [cell for word in args.runs for cell in (finished_cells(word) if word in sweeps else [word])]
+    runs = [(folder, read(folder)) for folder in folders]
     print(table(runs))
-    for line in unpaired(runs):
+    judged = {sweep: judge(sweep) for sweep in sweeps}
+    for line in (*unpaired(runs), *(line for record in judged.values() for line in sentences(record))):
         print(line)
     if args.gate is None:
         return int(Exit.DONE)
-    outcomes = [metrics["gates"][args.gate]["pass"] for _, metrics in runs]
+    outcomes = [
+        judged[folder.parent]["gates"][args.gate]["cells"][folder.name]["pass"]
+        if folder.parent in judged
+        else metrics["gates"][args.gate]["pass"]
+        for folder, metrics in runs
+    ]
     for (folder, metrics), outcome in zip(runs, outcomes, strict=True):
         if not outcome:
             checks = metrics["gates"][args.gate]["checks"]
             why = "; ".join(f"{c['name']}: {c['reason']}" for c in checks if not c["pass"])
+            why = why or "it passes alone, and not corrected for the number of cells"
             print(f"{folder}: gate {args.gate} {'failed' if outcome is False else 'undecided'} ({why})")
     if False in outcomes:
         return int(Exit.GATE_FAILED)

@@ -1,4 +1,4 @@
-"""``icd verify RUN...``: recompute every statistic of a run from its raw samples and compare.
+"""``icd verify RUN|SWEEP...``: recompute every statistic of a run from its raw samples and compare.
 
 Checksums alone prove nothing, since whoever changes a file can make the sums fit; so intervals,
 verdicts, gates and costs are computed again from samples, graphs and layouts.
@@ -7,16 +7,22 @@ verdicts, gates and costs are computed again from samples, graphs and layouts.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from icd.contracts import Sample
 from icd.errors import ConfigError, Exit, MissingResource
 from icd.pipeline.files import check_sums, read_samples
+from icd.pipeline.sweep import FILE, finished_cells, judge
 from icd.stats.derive import derive, equal
 from icd.stats.gates import Gate
+from icd.stats.rollback import BLOCKS, HEADLINE, decide
+from icd.stats.rootcause import root_cause
+from icd.stats.width import stopped
+from icd.tracking.projection import is_sweep
 
 
 def main(words: Sequence[str]) -> int:
@@ -25,7 +31,8 @@ def main(words: Sequence[str]) -> int:
         raise ConfigError("usage: icd verify RUN...; expected one or more run directories")
     code = Exit.DONE
     for word in words:
-        problems = verify(Path(word))
+        folder = Path(word)
+        problems = verify_sweep(folder) if is_sweep(folder) else verify(folder)
         if problems:
             code = Exit.VERIFICATION_FAILED
             print(f"{word}: {len(problems)} difference(s)")
@@ -47,17 +54,37 @@ def verify(folder: Path) -> list[str]:
     except (OSError, ValueError, EOFError) as error:
         return [*problems, f"the record cannot be read: {error}"]
     try:
-        return problems + statistics(metrics, samples) + gates(metrics) + costs(folder, metrics)
+        return [
+            *problems,
+            *statistics(metrics, metrics["derivation"], samples),
+            *stops(metrics, samples),
+            *rollback(folder, metrics),
+            *gates(metrics),
+            *costs(folder, metrics),
+        ]
     except (KeyError, TypeError, ValueError) as error:
         return [*problems, f"the record is not of schema icd.metrics/1: {type(error).__name__} {error}"]
 
 
-def statistics(metrics: dict[str, Any], samples: Sequence[Any]) -> list[str]:
-    """Differences between recorded and recomputed statistics of arms and comparisons."""
-    settings = metrics["derivation"]
+def verify_sweep(folder: Path) -> list[str]:
+    """What does not hold in a sweep's finished cells and in its ``sweep.json``."""
+    problems = [f"{cell.name}: {problem}" for cell in finished_cells(folder) for problem in verify(cell)]
+    recorded = folder / FILE
+    if not recorded.is_file():
+        return [*problems, f"{FILE} is missing: the sweep did not end"]
+    try:
+        return problems + equal(json.loads(recorded.read_text("utf-8")), judge(folder), path=FILE)
+    except (KeyError, TypeError, ValueError) as error:
+        return [*problems, f"the sweep cannot be judged again: {type(error).__name__} {error}"]
+
+
+def statistics(
+    record: Mapping[str, Any], settings: Mapping[str, Any], samples: Sequence[Sample], where: str = ""
+) -> list[str]:
+    """Differences between the ``arms`` and ``compare`` of ``record`` and those that ``samples`` give."""
     again = derive(
         samples,
-        list(metrics["arms"]),
+        list(record["arms"]),
         device=settings["device"],
         tokens=settings["tokens"],
         l2_metric=settings["l2_metric"],
@@ -66,12 +93,46 @@ def statistics(metrics: dict[str, Any], samples: Sequence[Any]) -> list[str]:
     )
     out = []
     for part in ("arms", "compare"):
-        if set(again[part]) != set(metrics[part]):
-            out.append(f"{part}: recorded {sorted(metrics[part])}, the samples give {sorted(again[part])}")
+        if set(again[part]) != set(record[part]):
+            out.append(f"{where}{part}: recorded {sorted(record[part])}, samples give {sorted(again[part])}")
         for name, block in again[part].items():
-            recorded = {key: metrics[part].get(name, {}).get(key) for key in block}
-            out += equal(recorded, json.loads(json.dumps(block)), path=f"{part}.{name}")
+            recorded = {key: record[part].get(name, {}).get(key) for key in block}
+            out += equal(recorded, json.loads(json.dumps(block)), path=f"{where}{part}.{name}")
     return out
+
+
+def stops(metrics: Mapping[str, Any], samples: Sequence[Sample]) -> list[str]:
+    """Differences between the recorded rounds and widths of each process and those of the samples."""
+    recorded = metrics["protocol"]["stopped"]
+    return equal(recorded, stopped(recorded, samples, list(metrics["arms"])), path="protocol.stopped")
+
+
+def rollback(folder: Path, metrics: Mapping[str, Any]) -> list[str]:
+    """Differences between the recorded decision to roll back and the one that the record gives again.
+
+    Where the layout was rolled back, the decision was made on the first measurement, whose statistics are
+    computed again from its own samples, as are the root causes.
+    """
+    recorded = metrics["rollback"]
+    first, settings = recorded["first"], metrics["derivation"]
+    seen = [step for step in metrics["iterations"] if first is None or step is not metrics["iterations"][-1]]
+    compare = (first or metrics)["compare"]
+    decision = decide(compare, seen, settings["device"], enabled=recorded["enabled"])
+    expected: dict[str, Any] = {**decision, "remeasured": None, "root_cause": []}
+    out = []
+    if first is not None:
+        path = folder / recorded["samples"]
+        if not path.is_file():
+            return [
+                f"{recorded['samples']} is missing: the measurement before the rollback cannot be checked"
+            ]
+        old = read_samples(path)
+        out += statistics(first, first["settings"], old, where="rollback.first.")
+        again = metrics["compare"]
+        expected["remeasured"] = {name: again[HEADLINE][key] for name, key in BLOCKS.items()}
+        expected["root_cause"] = root_cause(first, old, again, metrics["solver"]["time_limited"])
+    here = {key: recorded[key] for key in expected}
+    return out + equal(here, json.loads(json.dumps(expected)), path="rollback")
 
 
 def gates(metrics: dict[str, Any]) -> list[str]:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from icd.errors import MissingResource
 from icd.tracking.projection import SUMS, Projection, project
-from icd.tracking.store import PROBE, UPLOAD, environment, one_at_a_time, patiently, quiet
+from icd.tracking.store import (
+    PROBE,
+    UPLOAD,
+    brief,
+    environment,
+    one_at_a_time,
+    patiently,
+    quiet,
+    shown,
+)
+from icd.tracking.sweep import Sweep, project_sweep
 
 RUN_KEY = "icd.run_id"
 SWEEP_KEY = "icd.sweep"
@@ -38,6 +49,14 @@ class MLflow:
             return f"{error}; log the run later with: icd sync {run_dir}"
         return None
 
+    def log_sweep(self, folder: Path) -> str | None:
+        """Log what a sweep decided into its parent run; None when that went well, else a sentence."""
+        try:
+            self.push_sweep(folder)
+        except MissingResource as error:
+            return f"{error}; log the sweep later with: icd sync {folder}"
+        return None
+
     def push(self, run_dir: Path) -> str:
         """Log a finished run and say what was done; a run that is there already is brought up to date.
 
@@ -46,6 +65,15 @@ class MLflow:
         """
         cell = project(run_dir)
         state = _digest(run_dir / SUMS)
+        return self._patiently(lambda client, experiment: _write(client, experiment, cell, state))
+
+    def push_sweep(self, folder: Path) -> str:
+        """Log ``sweep.json`` into the sweep's parent run; MissingResource as `push` raises it."""
+        sweep = project_sweep(folder)
+        return self._patiently(lambda client, experiment: _write_sweep(client, experiment, sweep))
+
+    def _patiently(self, write: Callable[[Any, str], str]) -> str:
+        """``write(client, experiment id)`` while no other process writes."""
         if importlib.util.find_spec("mlflow") is None:
             raise MissingResource("MLflow is not installed")
         import requests
@@ -59,10 +87,10 @@ class MLflow:
                     client = patiently(lambda: MlflowClient(tracking_uri=self.uri, registry_uri=self.uri))
                     experiment = patiently(lambda: self._experiment(client))
                     with environment(UPLOAD):
-                        return patiently(lambda: _write(client, experiment, cell, state))
+                        return patiently(lambda: write(client, experiment))
             except (MlflowException, SQLAlchemyError, requests.RequestException, OSError) as error:
                 raise MissingResource(
-                    f"MLflow at {_shown(self.uri)} did not take the run ({_brief(error, self.uri)})"
+                    f"MLflow at {shown(self.uri)} did not take the run ({brief(error, self.uri)})"
                 ) from error
 
     def _experiment(self, client: Any) -> str:
@@ -113,6 +141,21 @@ def _write(client: Any, experiment: str, cell: Projection, state: str) -> str:
     return f"{cell.name}: {'logged to' if new else 'brought up to date in'} MLflow"
 
 
+def _write_sweep(client: Any, experiment: str, sweep: Sweep) -> str:
+    """Bring the sweep's parent run up to date."""
+    from mlflow.entities import Metric, RunTag
+
+    parent = _find_or_create(client, experiment, SWEEP_KEY, sweep.name, {NAME_TAG: sweep.name}, sweep.time_ms)
+    client.log_batch(
+        parent.info.run_id,
+        metrics=[Metric(k, v, sweep.time_ms, 0) for k, v in sweep.metrics.items()],
+        tags=[RunTag(k, v) for k, v in sweep.tags.items()],
+    )
+    client.log_artifact(parent.info.run_id, str(sweep.file))
+    client.set_terminated(parent.info.run_id, "FINISHED", max(sweep.time_ms, parent.info.end_time or 0))
+    return f"{sweep.name}: decisions of the sweep logged to MLflow"
+
+
 def _log_values(client: Any, run: Any, cell: Projection, tags: dict[str, str]) -> None:
     """Values that the run does not have yet; params are immutable in MLflow and stay as first logged."""
     from mlflow.entities import Metric, Param, RunTag
@@ -151,22 +194,3 @@ def _digest(path: Path) -> str:
     import hashlib
 
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-
-
-def _shown(uri: str) -> str:
-    """The address without a user's name and password."""
-    return uri.replace(_login(uri), "")
-
-
-def _login(uri: str) -> str:
-    """``name:password@`` of an address, or a text that occurs nowhere."""
-    login, found, _ = uri.partition("://")[2].rpartition("@")
-    return f"{login}@" if found else "\0"
-
-
-def _brief(error: BaseException, uri: str) -> str:
-    """An error in a few words, without a login."""
-    if "Max retries exceeded" in str(error):
-        return "the server does not answer"
-    line = (str(error).strip() or type(error).__name__).splitlines()[0].replace(_login(uri), "")
-    return line if len(line) <= 160 else f"{line[:157]}..."

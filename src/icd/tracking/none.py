@@ -13,3 +13,7 @@ class NoTracking:
     def log(self, run_dir: Path) -> str | None:
         """None: there is nothing to say."""
         return None
+
+    def log_sweep(self, folder: Path) -> str | None:
+        """None: there is nothing to say."""
+        return None

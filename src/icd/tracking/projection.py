@@ -80,14 +80,18 @@ def _read(path: Path) -> dict[str, Any]:
 def sweep_of(folder: Path) -> str | None:
     """The sweep directory that ``folder`` is a cell of, with its day where runs are filed by day."""
     parent = folder.resolve().parent
-    if not is_sweep(parent):
-        return None
-    day = parent.parent.name
+    return sweep_name(parent) if is_sweep(parent) else None
+
+
+def sweep_name(folder: Path) -> str:
+    """A sweep directory's name, with its day where runs are filed by day."""
+    folder = folder.resolve()
+    day = folder.parent.name
     try:
         datetime.strptime(day, "%Y-%m-%d")
     except ValueError:
-        return parent.name
-    return f"{day}/{parent.name}"
+        return folder.name
+    return f"{day}/{folder.name}"
 
 
 def is_sweep(folder: Path) -> bool:

@@ -101,3 +101,22 @@ def patiently(call: Callable[[], T], pause: float = 0.1) -> T:
                 raise
             time.sleep(pause * 2**attempt)
     raise AssertionError("unreachable")
+
+
+def shown(uri: str) -> str:
+    """The address without a user's name and password."""
+    return uri.replace(_login(uri), "")
+
+
+def _login(uri: str) -> str:
+    """``name:password@`` of an address, or a text that occurs nowhere."""
+    login, found, _ = uri.partition("://")[2].rpartition("@")
+    return f"{login}@" if found else "\0"
+
+
+def brief(error: BaseException, uri: str) -> str:
+    """An error in a few words, without a login."""
+    if "Max retries exceeded" in str(error):
+        return "the server does not answer"
+    line = (str(error).strip() or type(error).__name__).splitlines()[0].replace(_login(uri), "")
+    return line if len(line) <= 160 else f"{line[:157]}..."

@@ -1,7 +1,8 @@
 """Channel sparsity: whole channels of internal sites are zeroed in place.
 
 Scores: ``magnitude``, the root of the summed squares of everything tied to a channel; ``wanda``, weight
-times activation norm at the consumers (Sun et al. 2023, arXiv 2306.11695, summed over a channel);
+times activation norm at the consumers (Sun et al. 2023, arXiv 2306.11695, summed over a channel), and where
+activations enter no consumer (Q and K dimensions) their own norm over all pairs of tokens;
 ``random``, seeded. The same share of every site goes, so that layers keep comparable widths. What reads
 the channels that are left may be refitted afterwards (`icd.transform.recover`).
 """
@@ -11,12 +12,13 @@ from __future__ import annotations
 import copy
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from icd.contracts import Activations, BoolArray, FloatArray, Site, Workload
 from icd.errors import ConfigError
+from icd.transform.order import Order
 from icd.transform.permute import permute, restore
 
 if TYPE_CHECKING:
@@ -25,13 +27,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Channel:
-    """Zero ``sparsity`` of the channels of every site whose group is in ``groups``."""
+    """Zero ``sparsity`` of the channels of every site whose group is in ``groups``.
+
+    ``attention`` is read by the model, which declares whole heads or the dimensions inside them; ``order``
+    by the pipeline, which hands over weights that are rounded already (`icd.transform.order`).
+    """
 
     sparsity: float
     score: Literal["magnitude", "wanda", "random"]
     groups: list[str]
     seed: int
     recover: Literal["auto", "none", "lstsq"] = "none"
+    attention: Literal["heads", "dims"] = "heads"
+    order: Order = "sparsity_first"
 
     def __post_init__(self) -> None:
         if not 0 <= self.sparsity <= 0.95:
@@ -59,10 +67,17 @@ class Channel:
         for site in workload.sites:
             if site.group not in self.groups:
                 continue
+            if site.output:
+                raise ConfigError(
+                    f"transform.groups: {site.group} is the order of the model's output and can only be "
+                    "permuted; take it out of the list"
+                )
             mask = self.choose(dense, site, activations)
             live[site.name] = mask & workload.live_mask(site)
             zero_dead(module, site, live[site.name])
-        return permute(finish(self.recover, dense.with_module(module, live=live), dense), workload.order)
+        notes = attention_note(self.attention, workload)
+        pruned = dense.with_module(module, live=live, notes=notes)
+        return permute(finish(self.recover, pruned, dense), workload.order)
 
     def choose(self, workload: Workload, site: Site, activations: Activations | None) -> BoolArray:
         """Live mask (D,) in dense order; ties go to the lower channel number."""
@@ -75,6 +90,9 @@ class Channel:
         """(D,) in dense order, higher is worth more."""
         if self.score == "random":
             return np.random.default_rng([self.seed, zlib.crc32(site.name.encode())]).random(site.size)
+        if self.score == "wanda" and site.factors:
+            assert activations is not None
+            return np.asarray(activations.norms[site.name], np.float64) ** 2
         layout = workload.layout(site)
         total = np.zeros(site.size)  # in the module's order
         for axis in site.axes:
@@ -95,6 +113,13 @@ class Channel:
         out = np.empty(site.size)
         out[layout] = total
         return out
+
+
+def attention_note(asked: str, workload: Workload) -> dict[str, Any]:
+    """What is pruned inside attentions, for the record: asked for and found in the model."""
+    groups = {site.group for site in workload.sites}
+    found = "dims" if groups & {"vo_dims", "qk_dims"} else "heads" if "heads" in groups else "none"
+    return {"attention": {"asked": asked, "sites": found}}
 
 
 def zero_dead(module: torch.nn.Module, site: Site, live: BoolArray) -> None:

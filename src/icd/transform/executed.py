@@ -1,13 +1,15 @@
 """Linear layers that compute in eight bits: fp8 and int8 on CUDA, torch's dynamic int8 on the CPU.
 
-On CUDA weights and inputs are rounded by `icd.transform.rounding.quantise`, multiplied by a library
+On CUDA weights and inputs are rounded by `icd.transform.rounding`, multiplied by a library
 kernel and scaled back; nothing in a forward waits for a value, so layers compile as one graph and can be
 captured:
 
     fp8     ``torch._scaled_mm``, e4m3 by e4m3, scales inside the kernel
     int8    ``torch._int_mm``, int8 by int8 to int32, scales behind it
 
-Both run on the CPU as well, where tests compare them with the rounded layers. A weight whose sides are no
+Weights with a scale a row and group of columns take one product a group, summed in float32. Both kernels
+run on the CPU as well, where tests compare them with the rounded layers, and where ``_int_mm`` executes what
+torch's dynamic int8 does not know: static scales and groups. A weight whose sides are no
 multiples of 16 is refused by the kernels: its layer stays in bf16, and the count of layers says so.
 """
 
@@ -19,7 +21,7 @@ from collections import Counter
 import torch
 from torch import nn
 
-from icd.transform.rounding import Scales, quantise
+from icd.transform.rounding import Scales, quantise, quantise_input, quantise_weight, spans, static_scale
 
 MULTIPLE = 16  # of both sides of a weight, as the kernels ask for
 LEAST_ROWS = 32  # _int_mm wants more than 16 rows; fewer are padded to this
@@ -47,30 +49,63 @@ def obstacle(format: str, device: str) -> str:
 class EightBitLinear(nn.Module):
     """``x W' + bias`` with W (out, in) and x rounded to ``format``; output in ``dtype``.
 
-    Holds as buffers ``weight`` (out, in) in the format, ``scale`` float32 (1, out), and ``bias`` (out,).
+    Holds as buffers ``weight`` (out, in) in the format, ``scale`` float32 (groups, out), ``bias`` (out,) and
+    ``input_scale``, () or None. With several groups ``weight`` is None and ``weight_0``, ... hold the columns
+    of each, contiguous as the kernels ask for.
     """
 
-    def __init__(self, linear: nn.Linear, format: str, scales: Scales, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        linear: nn.Linear,
+        format: str,
+        scales: Scales,
+        dtype: torch.dtype,
+        group: int | None = None,
+        static: bool = False,
+    ) -> None:
         super().__init__()
-        self.format, self.dtype = format, dtype
-        self.per_token = scales == "row"
+        self.format, self.dtype, self.scales = format, dtype, scales
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        values, scale = quantise(linear.weight.detach(), format, dim=1)
-        self.register_buffer("weight", values)
-        self.register_buffer("scale", scale.reshape(1, -1))
+        values, scale = quantise_weight(linear.weight.detach(), format, group)
+        self.spans = spans(linear.in_features, group)
+        split = len(self.spans) > 1
+        self.register_buffer("weight", None if split else values)
+        for k, span in enumerate(self.spans if split else ()):
+            self.register_buffer(f"weight_{k}", values[:, span].contiguous())
+        self.register_buffer("scale", scale.t().contiguous())
         self.register_buffer("bias", None if linear.bias is None else linear.bias.detach().to(dtype))
+        self.register_buffer("input_scale", static_scale(linear, format, static))
         self.register_buffer("one", torch.ones((), device=scale.device))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., in) to (..., out)."""
         rows = x.reshape(-1, self.in_features)
-        values, scale = quantise(rows, self.format, dim=-1 if self.per_token else None)
-        product = self._fp8 if self.format == "fp8" else self._int8
-        return product(values, scale).reshape(*x.shape[:-1], self.out_features)
+        values, scale = quantise_input(rows, self.format, self.scales, self.input_scale)
+        if len(self.spans) > 1:
+            out = self._groups(values, scale)
+        elif self.format == "fp8":
+            out = self._fp8(values, scale)
+        else:
+            out = self._scaled(self._int8(values, self.weight) * scale * self.scale)
+        return out.reshape(*x.shape[:-1], self.out_features)
+
+    def _groups(self, values: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        """One product a column group, each by its own weight scales, summed in float32."""
+        out = torch.zeros((), device=values.device)
+        for k, span in enumerate(self.spans):
+            part, weight = values[:, span].contiguous(), self.get_buffer(f"weight_{k}")
+            if self.format == "fp8":
+                product = torch._scaled_mm(
+                    part, weight.t(), scale_a=self.one, scale_b=self.one, out_dtype=torch.float32
+                )
+            else:
+                product = self._int8(part, weight)
+            out = out + product * self.scale[k]
+        return self._scaled(out * scale)
 
     def _fp8(self, values: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
         """(rows, in) fp8 and its scale to (rows, out): row-wise scales go into the kernel, else behind it."""
-        if self.per_token:
+        if scale.ndim:
             return torch._scaled_mm(
                 values,
                 self.weight.t(),
@@ -90,13 +125,12 @@ class EightBitLinear(nn.Module):
         )
         return self._scaled(out.float() * self.scale)
 
-    def _int8(self, values: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-        """(rows, in) int8 and its scale to (rows, out)."""
+    def _int8(self, values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """(rows, k) int8 by (out, k) to float32 (rows, out), unscaled."""
         rows = values.shape[0]
         if rows <= 16:
             values = nn.functional.pad(values, (0, 0, 0, LEAST_ROWS - rows))
-        out = torch._int_mm(values, self.weight.t())[:rows]
-        return self._scaled(out.float() * scale * self.scale)
+        return torch._int_mm(values, weight.t())[:rows].float()
 
     def _scaled(self, out: torch.Tensor) -> torch.Tensor:
         return (out if self.bias is None else out + self.bias.float()).to(self.dtype)
@@ -123,11 +157,16 @@ class DynamicInt8Linear(nn.Module):
 
 
 def on_cuda(
-    module: nn.Module, format: str, scales: Scales, dtype: torch.dtype
+    module: nn.Module,
+    format: str,
+    scales: Scales,
+    dtype: torch.dtype,
+    group: int | None = None,
+    static: bool = False,
 ) -> tuple[nn.Module, dict[str, int]]:
     """``module`` (float32, changed in place) in ``dtype`` with its linear layers in ``format``."""
-    made = {
-        name: EightBitLinear(child, format, scales, dtype)
+    made: dict[str, nn.Module] = {
+        name: EightBitLinear(child, format, scales, dtype, group, static)
         for name, child in module.named_modules()
         if isinstance(child, nn.Linear)
         and not (child.in_features % MULTIPLE or child.out_features % MULTIPLE)
@@ -137,9 +176,19 @@ def on_cuda(
     return _place(module, made, KERNELS[format], kept)
 
 
-def on_cpu(module: nn.Module) -> tuple[nn.Module, dict[str, int]]:
-    """``module`` (float32, on the CPU, changed in place) with its linear layers in dynamic int8."""
-    made = {n: DynamicInt8Linear(m) for n, m in module.named_modules() if isinstance(m, nn.Linear)}
+def on_cpu(
+    module: nn.Module, scales: Scales = "tensor", group: int | None = None, static: bool = False
+) -> tuple[nn.Module, dict[str, int]]:
+    """``module`` (float32, on the CPU, changed in place) with its linear layers in int8.
+
+    Plain dynamic scales run torch's own dynamic int8, which has one input scale a call whatever ``scales``
+    says; groups and static scales run `EightBitLinear`.
+    """
+    if group is not None or static:
+        return on_cuda(module, "int8", scales, torch.float32, group, static)
+    made: dict[str, nn.Module] = {
+        n: DynamicInt8Linear(m) for n, m in module.named_modules() if isinstance(m, nn.Linear)
+    }
     return _place(module, made, f"quantized::linear_dynamic ({engine()})", "float32")
 
 

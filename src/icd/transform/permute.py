@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from icd.contracts import IntArray, Layouts, Site, Workload, check_permutation, inverse
+from icd.contracts import Inputs, IntArray, Layouts, Site, Workload, check_permutation, inverse
+
+if TYPE_CHECKING:
+    import torch
 
 
 def relative(current: IntArray, target: IntArray) -> IntArray:
@@ -38,7 +44,33 @@ def permute(workload: Workload, layouts: Layouts) -> Workload:
                 parameter.data = parameter.data.index_select(
                     axis.dim, index.to(parameter.device)
                 ).contiguous()
-    return workload.with_module(module, order=order)
+    return undo_output(workload.with_module(module, order=order))
+
+
+@dataclass(frozen=True)
+class DenseOutput:
+    """``forward`` with its last dimension back in dense order, by the module's buffer ``output_order``."""
+
+    forward: Callable[[torch.nn.Module, Inputs], torch.Tensor]
+
+    def __call__(self, module: torch.nn.Module, inputs: Inputs) -> torch.Tensor:
+        """(batch, seq_len, width) in dense order."""
+        return self.forward(module, inputs).index_select(-1, module.get_buffer("output_order"))
+
+
+def undo_output(workload: Workload) -> Workload:
+    """``workload`` with a forward that answers in dense order, where a permuted site orders the output."""
+    import torch
+
+    site = next((s for s in workload.sites if s.output), None)
+    if site is None:
+        return workload
+    forward = workload.forward.forward if isinstance(workload.forward, DenseOutput) else workload.forward
+    back = inverse(workload.layout(site))
+    workload.module.register_buffer("output_order", torch.from_numpy(back).long(), persistent=False)
+    if np.array_equal(back, identity(site)):
+        return replace(workload, forward=forward)
+    return replace(workload, forward=DenseOutput(forward))
 
 
 def restore(workload: Workload) -> Workload:

@@ -13,14 +13,14 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from icd.errors import MissingResource
+from icd.errors import ConfigError, MissingResource
 
 if TYPE_CHECKING:
     import torch
 
 Format = Literal["auto", "fp32", "bf16", "fp16", "fp8", "int8"]
 BYTES: dict[str, int] = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 1, "int8": 1}
-SPELT = {"row": "one a token, dynamic", "tensor": "one a call, dynamic"}
+SPELT = {"row": "one a token, dynamic", "tensor": "one a call, dynamic", "static": "one a layer, static"}
 # largest error of a timed step against its float32 masked model, as a share of the largest output:
 # a bound on rounding, loose enough for a dozen layers, far below what a wrong tile does
 TOLERANCE: dict[str, float] = {"fp32": 1e-4, "bf16": 6e-2, "fp16": 1e-2, "fp8": 3e-1, "int8": 2e-1}
@@ -30,12 +30,53 @@ TOLERANCE: dict[str, float] = {"fp32": 1e-4, "bf16": 6e-2, "fp16": 1e-2, "fp8": 
 class Precision:
     """``format`` for all arms; ``on_missing`` says what happens where it cannot be executed.
 
-    ``scales``: in fp8 and int8 an input has one scale a token (``row``) or one a call (``tensor``).
+    The rest concerns fp8 and int8. ``scales``: an input has one scale a token (``row``) or one a call
+    (``tensor``); with ``calibration=static`` one a layer, from the calibration text. ``weight_scales``: a
+    weight has one an output row (``channel``) or one a row and ``group_size`` input columns (``group``), in
+    the order of the arm's layout.
     """
 
     format: Format
     on_missing: Literal["fail", "simulate"]
     scales: Literal["row", "tensor"] = "row"
+    weight_scales: Literal["channel", "group"] = "channel"
+    group_size: int = 128
+    calibration: Literal["dynamic", "static"] = "dynamic"
+
+    def __post_init__(self) -> None:
+        if self.group_size < 16 or self.group_size % 16:
+            raise ConfigError(
+                f"precision.group_size={self.group_size}: expected a multiple of 16, as the kernels ask for"
+            )
+
+    @property
+    def group(self) -> int | None:
+        """Columns that share a weight scale; None: a whole row."""
+        return self.group_size if self.weight_scales == "group" else None
+
+    @property
+    def static(self) -> bool:
+        """Whether input scales come from calibration."""
+        return self.calibration == "static"
+
+    def needs_calibration(self, device: str) -> bool:
+        """Whether the largest inputs have to be collected before a cast."""
+        return self.static and self.resolve(device) in ("fp8", "int8")
+
+    def round_weights(self, module: torch.nn.Module, device: str) -> torch.nn.Module | None:
+        """A copy of ``module`` whose linear layers hold the format's values; None from 16 bits on."""
+        import torch
+
+        name = self.resolve(device)
+        if name not in ("fp8", "int8"):
+            return None
+        from icd.transform.rounding import round_weight
+
+        module = copy.deepcopy(module)
+        for child in module.modules():
+            if isinstance(child, torch.nn.Linear):
+                child.weight.data = round_weight(child.weight.detach(), name, self.group)
+        return module
 
     def resolve(self, device: str) -> str:
         """The format that ``auto`` stands for: bf16 on CUDA, fp32 elsewhere."""
@@ -88,11 +129,11 @@ class Precision:
             )
         from icd.transform.rounding import round_linears
 
-        return round_linears(copied, name, self.scales), {
+        return round_linears(copied, name, self.scales, self.group, self.static), {
             **asked,
             "dtype": "float32",
             "source": "simulated",
-            "scales": f"weights one a row, inputs {SPELT[self.scales]}",
+            **self._spell(self.scales),
             "reason": f"{name} values, float32 arithmetic: no executed {name} on {device} ({reason})",
         }
 
@@ -105,12 +146,25 @@ class Precision:
         from icd.transform.executed import on_cpu, on_cuda
 
         cuda = device.startswith("cuda")
-        module, layers = on_cuda(module, name, self.scales, torch.bfloat16) if cuda else on_cpu(module)
+        if cuda:
+            module, layers = on_cuda(module, name, self.scales, torch.bfloat16, self.group, self.static)
+        else:
+            module, layers = on_cpu(module, self.scales, self.group, self.static)
         return module, {
             **asked,
             "dtype": "float8_e4m3fn" if name == "fp8" else "int8",
             "other_dtype": "bfloat16" if cuda else "float32",
             "source": "measured",
-            "scales": f"weights one a row, inputs {SPELT[self.scales if cuda else 'tensor']}",
+            **self._spell(self.scales if cuda or self.group else "tensor"),
             "layers": layers,
+        }
+
+    def _spell(self, scales: str) -> dict[str, Any]:
+        """What scales a cast has, for the record; ``scales``: those of inputs, if dynamic."""
+        columns = f" and group of {self.group} columns, in the arm's layout" if self.group else ""
+        return {
+            "scales": f"weights one a row{columns}; inputs {SPELT['static' if self.static else scales]}",
+            "weight_scales": self.weight_scales,
+            "group_size": self.group,
+            "calibration": self.calibration,
         }

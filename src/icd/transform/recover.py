@@ -73,7 +73,8 @@ def recover(pruned: Workload, dense: Workload) -> tuple[Workload, dict[str, Any]
         site.activation
         for site in pruned.sites
         for axis in site.axes
-        if not torch.equal(
+        if not site.output
+        and not torch.equal(
             pruned.module.get_parameter(axis.parameter), dense.module.get_parameter(axis.parameter)
         )
     }

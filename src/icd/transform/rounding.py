@@ -1,7 +1,11 @@
 """Rounding to fp8 (e4m3) or int8 values, and linear layers that do so and compute in float32.
 
-Scales come from the largest magnitude: weights have one an output row; inputs one a call (``tensor``) or
-one a token (``row``), computed as they come (dynamic). The executed layers round with the same function.
+A weight has one scale an output row, or one a row and group of input columns; its scale comes from the
+largest magnitude. An input has one a call (``tensor``) or one a token (``row``), computed as it comes
+(dynamic), or one a layer from the largest magnitude seen in calibration (static, `icd.transform.calibrate`);
+what is larger is clipped. The executed layers round with the same functions.
+
+Groups are consecutive columns of the weight as it is executed, so they depend on the layout.
 """
 
 from __future__ import annotations
@@ -11,9 +15,23 @@ from typing import Literal
 import torch
 from torch import nn
 
+from icd.transform.calibrate import amax_of
+
 Scales = Literal["row", "tensor"]
 LARGEST = {"fp8": 448.0, "int8": 127.0}
 STORED = {"fp8": torch.float8_e4m3fn, "int8": torch.int8}
+
+
+def scale_for(magnitude: torch.Tensor, format: str) -> torch.Tensor:
+    """The float32 scale that brings ``magnitude`` to the format's largest value."""
+    least = torch.finfo(torch.float32).tiny * LARGEST[format]
+    return magnitude.float().clamp_min(least) / LARGEST[format]
+
+
+def store(x: torch.Tensor, scale: torch.Tensor, format: str) -> torch.Tensor:
+    """``x / scale`` in the format's values, clipped to its largest."""
+    scaled = (x.float() / scale).clamp(-LARGEST[format], LARGEST[format])
+    return (scaled.round() if format == "int8" else scaled).to(STORED[format])
 
 
 def quantise(x: torch.Tensor, format: str, dim: int | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -22,10 +40,38 @@ def quantise(x: torch.Tensor, format: str, dim: int | None) -> tuple[torch.Tenso
     ``dim`` is the dimension along which one scale holds, kept with length 1; None: one scale in all, ().
     """
     x = x.float()
-    magnitude = x.abs().amax() if dim is None else x.abs().amax(dim=dim, keepdim=True)
-    scale = magnitude.clamp_min(torch.finfo(torch.float32).tiny * LARGEST[format]) / LARGEST[format]
-    scaled = (x / scale).clamp(-LARGEST[format], LARGEST[format])
-    return (scaled.round() if format == "int8" else scaled).to(STORED[format]), scale
+    scale = scale_for(x.abs().amax() if dim is None else x.abs().amax(dim=dim, keepdim=True), format)
+    return store(x, scale, format), scale
+
+
+def quantise_input(
+    x: torch.Tensor, format: str, scales: Scales, static: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Values and scale of an input (..., in): by the layer's ``static`` scale () where it has one."""
+    if static is not None:
+        return store(x, static, format), static
+    return quantise(x, format, dim=-1 if scales == "row" else None)
+
+
+def spans(width: int, group: int | None) -> list[slice]:
+    """Column groups of a weight of ``width`` input columns; the last may be short."""
+    return [slice(k, k + (group or width)) for k in range(0, width, group or width)]
+
+
+def quantise_weight(
+    weight: torch.Tensor, format: str, group: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Values (out, in) and scales float32 (out, groups); one group where ``group`` is None."""
+    parts = [quantise(weight[:, span], format, dim=1) for span in spans(weight.shape[1], group)]
+    return torch.cat([values for values, _ in parts], 1), torch.cat([scale for _, scale in parts], 1)
+
+
+def round_weight(weight: torch.Tensor, format: str, group: int | None = None) -> torch.Tensor:
+    """``weight`` (out, in) rounded as `quantise_weight` does."""
+    values, scale = quantise_weight(weight, format, group)
+    sizes = [min(span.stop, weight.shape[1]) - span.start for span in spans(weight.shape[1], group)]
+    columns = torch.repeat_interleave(scale, torch.tensor(sizes, device=scale.device), dim=1)  # (out, in)
+    return (values.float() * columns).to(weight.dtype)
 
 
 def round_to(x: torch.Tensor, format: str, dim: int | None) -> torch.Tensor:
@@ -34,27 +80,42 @@ def round_to(x: torch.Tensor, format: str, dim: int | None) -> torch.Tensor:
     return (values.float() * scale).to(x.dtype)
 
 
+def static_scale(linear: nn.Linear, format: str, static: bool) -> torch.Tensor | None:
+    """The layer's input scale () from calibration; None where scales are dynamic."""
+    return scale_for(amax_of(linear), format) if static else None
+
+
 class RoundedLinear(nn.Module):
     """``F.linear`` on rounded values; weight (out, in) and bias as in the layer it stands for."""
 
-    def __init__(self, linear: nn.Linear, format: str, scales: Scales = "row") -> None:
+    def __init__(
+        self,
+        linear: nn.Linear,
+        format: str,
+        scales: Scales = "row",
+        group: int | None = None,
+        static: bool = False,
+    ) -> None:
         super().__init__()
-        self.format = format
-        self.dim = -1 if scales == "row" else None
+        self.format, self.scales = format, scales
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.weight = nn.Parameter(round_to(linear.weight.detach(), format, dim=1), requires_grad=False)
+        self.weight = nn.Parameter(round_weight(linear.weight.detach(), format, group), requires_grad=False)
         self.bias = linear.bias
+        self.register_buffer("input_scale", static_scale(linear, format, static))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., in) to (..., out)."""
-        return nn.functional.linear(round_to(x, self.format, self.dim), self.weight, self.bias)
+        values, scale = quantise_input(x, self.format, self.scales, self.input_scale)
+        return nn.functional.linear((values.float() * scale).to(x.dtype), self.weight, self.bias)
 
 
-def round_linears(module: nn.Module, format: str, scales: Scales = "row") -> nn.Module:
+def round_linears(
+    module: nn.Module, format: str, scales: Scales = "row", group: int | None = None, static: bool = False
+) -> nn.Module:
     """Replace every `nn.Linear` below ``module`` (in place) by a `RoundedLinear`."""
     for name, child in module.named_children():
         if isinstance(child, nn.Linear):
-            setattr(module, name, RoundedLinear(child, format, scales))
+            setattr(module, name, RoundedLinear(child, format, scales, group, static))
         else:
-            round_linears(child, format, scales)
+            round_linears(child, format, scales, group, static)
     return module

@@ -16,6 +16,8 @@ import numpy as np
 
 from icd.contracts import Activations, Workload
 from icd.errors import ConfigError
+from icd.transform.channel import attention_note
+from icd.transform.order import Order
 from icd.transform.permute import permute, restore
 
 if TYPE_CHECKING:
@@ -24,13 +26,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Unstructured:
-    """Zero ``sparsity`` of the weights of every linear layer tied to a site in ``groups``."""
+    """Zero ``sparsity`` of the weights of every linear layer tied to a site in ``groups``.
+
+    ``attention`` and ``order`` as for channels.
+    """
 
     sparsity: float
     score: Literal["magnitude", "wanda", "random"]
     groups: list[str]
     seed: int
     recover: Literal["auto", "none", "lstsq"] = "none"
+    attention: Literal["heads", "dims"] = "heads"
+    order: Order = "sparsity_first"
 
     def __post_init__(self) -> None:
         if not 0 <= self.sparsity <= 0.95:
@@ -62,7 +69,9 @@ class Unstructured:
             with torch.no_grad():
                 weight.data.masked_fill_(gone, 0.0)
             zeroed, total = zeroed + int(gone.sum()), total + gone.numel()
-        notes = {"unstructured": {"score": self.score, "layers": len(names), "zeroed": zeroed, "of": total}}
+        notes = attention_note(self.attention, workload) | {
+            "unstructured": {"score": self.score, "layers": len(names), "zeroed": zeroed, "of": total}
+        }
         return permute(finish(self.recover, dense.with_module(module, notes=notes), dense), workload.order)
 
     def layers(self, workload: Workload) -> list[str]:

@@ -1,0 +1,59 @@
+"""One measurement of a run's arms: the measuring processes, then the profiled forwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from icd.contracts import Sample
+from icd.measure.power import PowerRow
+from icd.pipeline.arms import Prepared
+from icd.pipeline.console import Console
+from icd.pipeline.experiment import Experiment
+from icd.pipeline.isolate import Listener, run_child
+from icd.pipeline.profiling import L2Record, profile_arms
+
+AROUND = ("throttling", "no_energy", "load_start", "load_1min", "clocks_set")
+Log = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Raw results of every arm of ``prepared``; ``samples`` hold those of ``l2`` as well.
+
+    ``processes``: what each measuring process returned, without its samples.
+    """
+
+    prepared: Prepared
+    processes: Sequence[Mapping[str, Any]]
+    samples: Sequence[Sample]
+    power: Sequence[PowerRow]
+    l2: L2Record
+
+    def environment(self) -> list[dict[str, Any]]:
+        """What each process ran on, for ``env.json``."""
+        return [{**p["environment"], **{key: p[key] for key in AROUND}} for p in self.processes]
+
+
+def measure_arms(
+    experiment: Experiment, prepared: Prepared, work: Path, listen: Listener, console: Console, log: Log
+) -> Measurement:
+    """Measure every arm in fresh processes; ``work`` is private to the run."""
+    count = 1 if experiment.model.simulated else experiment.measure.processes
+    device = prepared.facts["device"]
+    samples: list[Sample] = []
+    power: list[PowerRow] = []
+    processes = []
+    for process in range(count):
+        console.process(process, count)
+        arguments = {"experiment": experiment, "prepared": prepared, "process": process, "device": device}
+        result = run_child("measure", arguments, work, listen)
+        samples += result.pop("samples")
+        power += result.pop("power")
+        processes.append(result)
+        log("measure", process=process, of=count)
+    l2 = profile_arms(experiment, prepared, work, listen)
+    log("profile", ok=not (l2.runs and l2.missing), runs=len(l2.runs), reason=l2.missing)
+    return Measurement(prepared, processes, [*samples, *l2.samples], power, l2)

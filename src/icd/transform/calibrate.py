@@ -1,0 +1,77 @@
+"""Static scales: the largest input magnitude of every linear layer over the calibration inputs.
+
+Collected once for each set of weights, kept with the arms that hold them, and put on the layers as the
+buffer ``input_amax``. One number a layer: it depends neither on a layout nor on what an engine cuts away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from icd.contracts import Workload
+from icd.errors import ConfigError
+
+BUFFER = "input_amax"
+
+
+def check_calibration(workload: Workload) -> None:
+    """ConfigError where there is nothing to calibrate on."""
+    if not workload.calibration:
+        raise ConfigError(
+            f"precision.calibration=static needs calibration inputs and model={workload.card.name} "
+            f"({workload.card.weights} weights) has none; use precision.calibration=dynamic"
+        )
+
+
+def collect_amax(workload: Workload) -> dict[str, float]:
+    """``max |x|`` of the input of every linear layer, by name.
+
+    ConfigError where there are no calibration inputs, or a layer is never called on them.
+    """
+    check_calibration(workload)
+    found: dict[str, torch.Tensor] = {}
+
+    def keep(name: str) -> Any:
+        def hook(_: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+            largest = args[0].detach().abs().amax().float()
+            found[name] = torch.maximum(found[name], largest) if name in found else largest
+
+        return hook
+
+    linears = {n: m for n, m in workload.module.named_modules() if isinstance(m, nn.Linear)}
+    hooks = [linear.register_forward_pre_hook(keep(name)) for name, linear in linears.items()]
+    try:
+        with torch.inference_mode():
+            for batch in workload.calibration:
+                workload.forward(workload.module, batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    unseen = sorted(set(linears) - set(found))
+    if unseen:
+        raise ConfigError(
+            f"precision.calibration=static: the calibration inputs never reach {unseen[0]}; "
+            "use precision.calibration=dynamic"
+        )
+    return {name: float(value) for name, value in found.items()}
+
+
+def attach_amax(module: nn.Module, amax: Mapping[str, float]) -> None:
+    """Put collected magnitudes on the layers of ``module``, in place."""
+    for name, value in amax.items():
+        module.get_submodule(name).register_buffer(BUFFER, torch.tensor(value), persistent=False)
+
+
+def amax_of(linear: nn.Linear) -> torch.Tensor:
+    """The layer's largest input magnitude, float32 (); ConfigError where none was collected."""
+    buffers = dict(linear.named_buffers(recurse=False))
+    if BUFFER not in buffers:
+        raise ConfigError(
+            "precision.calibration=static: a linear layer has no input scale from calibration; "
+            "use precision.calibration=dynamic"
+        )
+    return buffers[BUFFER].to(linear.weight.device)

@@ -1,0 +1,216 @@
+"""A run whose new layout measures worse: the layout before it is measured again, and all of it verifies.
+
+The measuring processes are replaced by one that invents samples: an arm in a layout other than linear's
+is slower, and costs more energy, by a set factor.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import gzip
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from icd.cli import compose_cell
+from icd.config import check, conf_dir
+from icd.contracts import Sample
+from icd.model.mock import Mock
+from icd.pipeline import measurement, prepare, run
+from icd.pipeline.files import check_sums, read_samples, write_sums
+from icd.pipeline.rollback import FOLDER, TAG
+from icd.stats import width
+from icd.tools.verify import verify
+from tests.tiny import mock
+
+
+class Device(Mock):
+    """The synthetic model as if it ran on a device that can be timed."""
+
+    simulated = False
+
+    def build(self):
+        built = super().build()
+        return dataclasses.replace(built, card=dataclasses.replace(built.card, tags=(), simulated=False))
+
+
+def experiment(*overrides):
+    cfg = compose_cell(conf_dir(), ["model=mock", "tracking=none", "device=cpu", *overrides])
+    model = Device(**{f.name: getattr(mock(), f.name) for f in dataclasses.fields(Mock)})
+    return dataclasses.replace(check(cfg), model=model)
+
+
+class Child:
+    """Stands in for child processes; ``slower`` and ``hungrier``: factors of any layout but linear's."""
+
+    def __init__(self, slower: float, hungrier: float) -> None:
+        self.factors = {"latency_ms": slower, "energy_j": hungrier}
+        self.measured = []
+
+    def __call__(self, stage, arguments, folder, listen, **kwargs):
+        if stage == "prepare":
+            return prepare.prepare(tell=lambda event, **fields: None, **arguments)
+        assert stage == "measure"
+        arms, process = arguments["prepared"].arms, arguments["process"]
+        self.measured.append({arm.name: arm.layouts for arm in arms})
+        samples = [s for arm in arms for s in self.samples(arms, arm, process)]
+        stopped = [width.allocation(0, "rounds", samples, [arm.name for arm in arms])]
+        ran = {"engine": "compact", "sites": self.widths(arguments["prepared"]), "source": "measured"}
+        return {
+            "samples": samples,
+            "power": [],
+            "no_energy": None,
+            "no_cold": "measure.cold_rounds=0",
+            "throttling": [],
+            "stopped": width.process(process, stopped),
+            "load_start": 0.5,
+            "load_1min": 0.5,
+            "clocks_set": None,
+            "checks": {a.name: {"max_rel_err": 0.0, "tolerance": 1e-4, "ok": True} for a in arms},
+            "quality": {},
+            "executed": {a.name: ran for a in arms},
+            "environment": {"device": "cpu"},
+        }
+
+    def widths(self, prepared):
+        return {row["site"]: [row["channels"], row["channels"]] for row in prepared.facts["sites"]}
+
+    def samples(self, arms, arm, process):
+        linear = next(a for a in arms if a.name == "linear")
+        new = arm.values == "transformed" and any(
+            not np.array_equal(arm.layouts[site], linear.layouts[site]) for site in linear.layouts
+        )
+        rng = np.random.default_rng([process, sum(map(ord, arm.name))])
+        for metric, unit, value in (("latency_ms", "ms", 10.0), ("energy_j", "J", 2.0)):
+            level = value * (self.factors[metric] if new else 1.0)
+            for r in range(4):
+                noisy = level * (1 + 0.002 * rng.standard_normal())
+                yield Sample(arm.name, metric, process, 0, r, 0, 0, noisy, unit, "measured", 1900.0, 50.0)
+
+
+def go(folder, slower, hungrier, *overrides):
+    """The run's folder, its metrics and what the children measured."""
+    child = Child(slower, hungrier)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "run_child", child)
+        patch.setattr(measurement, "run_child", child)
+        run.run(experiment(*overrides), folder, {"model": "mock"})
+    return folder, json.loads((folder / "metrics.json").read_text()), child
+
+
+@pytest.fixture(scope="module")
+def rolled(tmp_path_factory):
+    """A run that was rolled back; tests that change it copy it."""
+    return go(tmp_path_factory.mktemp("rolled") / "run", 1.2, 1.3)
+
+
+def test_two_worse_figures_roll_back_and_measure_the_layout_before_it_again(rolled):
+    _, metrics, child = rolled
+    found = metrics["rollback"]
+    assert found["triggered"] and found["metrics"] == ["latency", "ept"] and found["reason"] is None
+    assert len(child.measured) == 6  # three processes, twice
+    first, again = child.measured[0], child.measured[3]
+    assert any((first["iterative"][s] != first["linear"][s]).any() for s in first["linear"])
+    assert all((again["iterative"][s] == again["linear"][s]).all() for s in again["linear"])
+    assert metrics["compare"]["iterative_vs_linear"]["latency"]["verdict"] == "EQUIVALENT"
+    assert found["remeasured"]["latency"] == metrics["compare"]["iterative_vs_linear"]["latency"]
+    assert set(found["remeasured"]) == {"latency", "l2", "ept"}
+    before = found["first"]["compare"]["iterative_vs_linear"]
+    assert before["latency"]["verdict"] == before["ept"]["verdict"] == "LOSS"
+    assert {"rolled-back", TAG} <= set(metrics["tags"]) and "loss" not in metrics["tags"]
+
+
+def test_the_record_after_a_rollback_is_whole_and_verifies(rolled):
+    folder, metrics, _ = rolled
+    assert verify(folder) == []
+    kept = {p.name for p in (folder / FOLDER).iterdir()}
+    assert kept == {"samples.csv.gz", "power.csv", "ncu.json", "perm_after.json"}
+    rejected, after, before = (
+        json.loads((folder / name).read_text())["layouts"]
+        for name in (f"{FOLDER}/perm_after.json", "perm_after.json", "perm_before.json")
+    )
+    assert after == before != rejected
+    last = metrics["iterations"][-1]
+    assert last["accepted"] is False and "rolled back by measurement" in last["reason"]
+    assert last["pi_hash"] == metrics["iterations"][0]["pi_hash"]
+    assert metrics["arms"]["iterative"]["cost"] == metrics["arms"]["linear"]["cost"]
+    assert metrics["rollback"]["first"]["arms"]["iterative"]["cost"] != metrics["arms"]["linear"]["cost"]
+    assert json.loads((folder / "env.json").read_text())["measured_before_rollback"]
+
+
+def test_the_root_causes_are_examined_on_the_first_measurement(rolled):
+    _, metrics, _ = rolled
+    answers = {a["cause"]: a["supported"] for a in metrics["rollback"]["root_cause"]}
+    assert answers == {
+        "clock drift": False,
+        "kernel change": False,
+        "L2 better, latency not": None,
+        "solver out of time": False,
+        "variance": False,
+        "something other than the layout": False,
+    }
+
+
+def test_the_report_says_what_was_worse_what_came_of_it_and_why(rolled):
+    folder, _, _ = rolled
+    page = re.sub(r"\s+", " ", (folder / "report.html").read_text().replace("\u00a0", " "))
+    assert "Rollback by measurement" in page and "Root cause" in page
+    assert "process 2 ended by" in page and "rounds after 4 rounds; widest interval over rounds" in page
+    assert "measured worse than linear&#39;s in latency and energy per token" in page
+    assert "None of the causes examined is supported by the record" in page
+    assert "Not known for want of figures: L2 better, latency not." in page
+    rows = list(csv.DictReader((folder / "report.csv").open()))
+    causes = {r["name"]: (r["supported"], r["evidence"]) for r in rows if r["kind"] == "root cause"}
+    assert len(causes) == 6 and causes["clock drift"][0] == "false" and causes["clock drift"][1]
+    before, after = (
+        next(r for r in rows if r["kind"] == kind and r["name"] == "iterative_vs_linear")
+        for kind in ("comparison before rollback", "comparison")
+    )
+    assert (before["latency_verdict"], after["latency_verdict"]) == ("LOSS", "EQUIVALENT")
+    assert float(before["latency_effect_dz"]) > 5 and before["latency_ci_lo_without_outliers_pct"]
+
+
+@pytest.mark.parametrize(
+    ("slower", "hungrier", "overrides", "reason"),
+    [
+        (1.2, 1.0, (), "1 of 2 known figures worse"),
+        (1.0, 1.3, (), "1 of 2 known figures worse"),
+        (0.8, 0.8, (), "0 of 2 known figures worse"),
+        (1.2, 1.3, ("pipeline.rollback=false",), "pipeline.rollback=false"),
+    ],
+)
+def test_one_worse_figure_or_a_switch_keeps_the_new_layout(tmp_path, slower, hungrier, overrides, reason):
+    folder, metrics, child = go(tmp_path / "run", slower, hungrier, *overrides)
+    found = metrics["rollback"]
+    assert not found["triggered"] and reason in found["reason"] and found["first"] is None
+    assert len(child.measured) == 3 and not (folder / FOLDER).exists()
+    assert TAG not in metrics["tags"] and verify(folder) == []
+    page = (folder / "report.html").read_text()
+    assert "was not rolled back by measurement" in page and "Root cause" not in page
+
+
+@pytest.mark.parametrize("what", ["decision", "cause", "sample", "removed"])
+def test_a_changed_rollback_is_found_even_when_the_sums_were_made_to_fit(rolled, tmp_path, what):
+    folder = shutil.copytree(rolled[0], tmp_path / "copy")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    if what == "sample":
+        path = folder / FOLDER / "samples.csv.gz"
+        text = gzip.decompress(path.read_bytes()).decode()
+        assert read_samples(path)
+        path.write_bytes(gzip.compress(text.replace(",ms,", ",ms,", 1).replace("10.0", "10.9", 1).encode()))
+    elif what == "removed":
+        shutil.rmtree(folder / FOLDER)
+    else:
+        changed = metrics["rollback"]
+        if what == "decision":
+            changed["metrics"] = ["latency"]
+        else:
+            changed["root_cause"][0]["supported"] = True
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+    write_sums(folder)
+    assert check_sums(folder) == []
+    assert any("rollback" in problem or "record" in problem for problem in verify(folder))

@@ -1,0 +1,43 @@
+"""Tags say what was seen: clocks that nobody held, a machine that was busy."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from icd.pipeline.tags import busy, clock_tags
+
+
+def taken(*processes):
+    return SimpleNamespace(processes=processes)
+
+
+@pytest.mark.parametrize(
+    ("held", "tags"),
+    [
+        ((True, True), set()),
+        ((False, False), {"unlocked"}),
+        ((True, False), {"unlocked"}),
+        ((None, None), {"clocks-unknown"}),
+        ((True, None), {"clocks-unknown"}),
+        ((False, None), {"unlocked"}),
+    ],
+)
+def test_unlocked_is_said_only_where_free_clocks_were_seen(held, tags):
+    assert clock_tags(taken(*({"clocks_set": value} for value in held))) == tags
+
+
+@pytest.mark.parametrize(
+    ("start", "loads", "cores", "said"),
+    [
+        (0.1, (1.9, 2.2), 2, False),
+        (0.1, (1.9, 2.6), 2, True),
+        (3.0, (0.0, 0.0), 2, True),
+        (3.0, (0.0, 0.0), 64, False),
+        (None, (None, None), 2, False),
+    ],
+)
+def test_busy_is_a_load_noticeably_above_the_machines_cores(start, loads, cores, said):
+    machine = {"cpu": {"machine_cores": cores, "load_1min": start}}
+    assert busy(machine, taken(*({"load_1min": load} for load in loads))) is said
