@@ -4,9 +4,9 @@ Every linear layer is read as an engine reads it: panel after panel of output ro
 128 tokens, activations streamed beside it; a panel has 128 rows where that gives enough tiles to fill a
 device, else 64. Activations pass through two buffers that take turns, so that a layer finds what the one
 before it wrote. A module that has a recorded trace is read as recorded, without arithmetic. The trace of
-cache lines runs through a set-associative LRU cache; latency is the roofline of arithmetic, L2 and DRAM traffic
-plus launches; energy is idle power over that time plus what arithmetic and DRAM traffic cost. Nothing here
-is measured, and every value says so. docs/SOP.md says how far it is from counters.
+cache lines runs through a set-associative LRU cache; latency is the roofline of arithmetic, L2 and DRAM
+traffic plus launches; energy is idle power over that time plus what arithmetic and DRAM traffic cost.
+Nothing here is measured, and every value says so. docs/SOP.md says how far it is from counters.
 """
 
 from __future__ import annotations

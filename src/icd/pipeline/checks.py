@@ -51,10 +51,10 @@ def equivalence(workload: Workload, layouts: Mapping[str, Layouts]) -> dict[str,
 
 
 def check_round_trip(original: Workload, permuted: Workload, name: str) -> None:
-    """VerificationError unless undoing ``permuted`` restores every parameter and buffer bit for bit."""
+    """VerificationError unless undoing ``permuted``, in place, restores every tensor bit for bit."""
     import torch
 
-    back = restore(permuted).module.state_dict()
+    back = restore(permuted, in_place=True).module.state_dict()
     for key, tensor in original.module.state_dict().items():
         if not torch.equal(back[key], tensor):
             raise VerificationError(f"layout {name!r} and its inverse do not restore {key} bit for bit")

@@ -56,21 +56,21 @@ def measure(
         progress(tell, "measuring", protocol.allocations * protocol.rounds),
     )
     for allocation in range(protocol.allocations):
-        arms = {arm.name: lay_out(arm, values, experiment.seed, process, allocation) for arm in prepared.arms}
-        steps = {arm.name: step_of(experiment, arm, arms[arm.name], device) for arm in prepared.arms}
+        fresh: dict[str, Step] = {}
+        for arm in prepared.arms:  # one at a time: what was laid out goes when its step is there
+            own = lay_out(arm, values, experiment.seed, process, allocation)
+            fresh[arm.name] = step_of(experiment, arm, own, device)
+            if allocation == 0:
+                tolerance = precision_of(experiment, arm).tolerance(device)
+                checks[arm.name] = engine_check(arm.name, fresh[arm.name], own, own.inputs, tolerance)
+        steps = fresh  # those of the allocation before lived on until now, so that these lie elsewhere
         if allocation == 0:
-            for arm in prepared.arms:
-                precision = precision_of(experiment, arm)
-                own = arms[arm.name]
-                checks[arm.name] = engine_check(
-                    arm.name, steps[arm.name], own, own.inputs, precision.tolerance(device)
-                )
             executed = {name: describe(step, simulated) for name, step in steps.items()}
             if process == 0:
                 quality = judge(experiment, values["dense"], steps)
                 work = count_work(steps, values["dense"].inputs)
         if simulated:
-            samples += simulate_steps(experiment, steps, arms, allocation, device)
+            samples += simulate_steps(experiment, steps, values["dense"], allocation)
             continue
         samples += timing.allocation(steps, allocation, _seed(experiment.seed, process, allocation)).samples
         if allocation == 0:

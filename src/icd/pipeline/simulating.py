@@ -11,16 +11,14 @@ from icd.pipeline.experiment import Experiment
 def simulate_steps(
     experiment: Experiment,
     steps: Mapping[str, Step],
-    arms: Mapping[str, Workload],
+    workload: Workload,
     allocation: int,
-    device: str,
 ) -> list[Sample]:
-    """Simulated latency, energy and L2 of the executed layer shapes; one sample a metric and arm."""
+    """Simulated figures of the executed layer shapes on the inputs of ``workload``; one a metric and arm."""
     from icd.measure.simulate import executed_reads, simulate
 
     out: list[Sample] = []
     for position, (name, step) in enumerate(steps.items()):
-        workload = arms[name]
         figures = simulate(
             executed_reads(step.module, workload.inputs),
             workload.tokens,

@@ -25,9 +25,14 @@ def permute(workload: Workload, layouts: Layouts) -> Workload:
 
     Layouts are absolute, ``pi[new_position] = dense channel``, whatever has been applied before.
     """
+    return permute_in_place(workload.with_module(copy.deepcopy(workload.module)), layouts)
+
+
+def permute_in_place(workload: Workload, layouts: Layouts) -> Workload:
+    """As `permute`, on the very module: for models of which a copy more would not fit."""
     import torch
 
-    module = copy.deepcopy(workload.module)
+    module = workload.module
     order = dict(workload.order)
     for site in workload.sites:
         if site.name not in layouts:
@@ -73,9 +78,10 @@ def undo_output(workload: Workload) -> Workload:
     return replace(workload, forward=DenseOutput(forward))
 
 
-def restore(workload: Workload) -> Workload:
-    """A copy of ``workload`` in dense order."""
-    return permute(workload, {site.name: identity(site) for site in workload.sites})
+def restore(workload: Workload, *, in_place: bool = False) -> Workload:
+    """A copy of ``workload`` in dense order; ``in_place``, its own module put back."""
+    apply = permute_in_place if in_place else permute
+    return apply(workload, {site.name: identity(site) for site in workload.sites})
 
 
 def identity(site: Site) -> IntArray:
