@@ -76,7 +76,7 @@ def test_slicing_halves_every_layer_and_the_scattered_order_does_not():
     layer = narrow.module.encoder.layer[0]
     assert layer.intermediate.dense.weight.shape == (128, 64) and layer.output.dense.weight.shape == (64, 128)
     assert layer.attention.self.qkv.weight.shape == (96, 64)
-    assert narrow.executed["fused"] == "fuse_bert"
+    assert narrow.executed["fused"] == "fuse_attention"
     assert sum(p.numel() for p in narrow.module.parameters()) < sum(
         p.numel() for p in wide.module.parameters()
     )

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 from icd.contracts import ModelCard, Workload
 from icd.model.encoder import check_positions, extend_positions, last_hidden_state
-from icd.model.encoder_sites import KINDS, Attention, bert_sites
+from icd.model.encoder_sites import BERT, KINDS, Attention, Names, encoder_sites
 from icd.model.kinds import check_kinds
 from icd.model.text import locate, texts_used
 from icd.model.tokens import random_tokens, text_tokens
@@ -24,13 +25,27 @@ POSITIONS = 512
 
 @dataclass(frozen=True)
 class Bert:
-    """bert-base-uncased as an encoder without pooler.
+    """bert-base-uncased as an encoder without pooler; another family or size is a subclass.
 
-    ``shape``: what a BERT of random weights has other than the base model.
+    ``family`` and ``names``: what is recorded, and where the library's model keeps its parts; `library`:
+    its classes. ``shape``: what the library's configuration of random weights has other than its defaults;
+    ``tiny``: a shape for tests.
     """
 
     simulated: ClassVar[bool] = False
+    family: ClassVar[str] = "bert"
+    names: ClassVar[Names] = BERT
+    kinds: ClassVar[tuple[str, ...]] = KINDS
     shape: ClassVar[Mapping[str, int]] = {}
+    tiny: ClassVar[Mapping[str, Any]] = {
+        "shape": {
+            "num_hidden_layers": 2,
+            "hidden_size": 64,
+            "num_attention_heads": 4,
+            "intermediate_size": 256,
+            "vocab_size": 1200,
+        }
+    }
 
     name: str
     repo: str
@@ -50,7 +65,7 @@ class Bert:
     sites: list[str] = field(default_factory=lambda: ["attention", "neurons"])
 
     def __post_init__(self) -> None:
-        check_kinds(self.sites, KINDS)
+        check_kinds(self.sites, self.kinds)
         check_weights(self.weights)
         check_positions(self.seq_len or self.default_seq_len, POSITIONS, self.extend_positions, self.name)
 
@@ -64,22 +79,29 @@ class Bert:
         folder = find(self.repo, self.weights, self.hub_timeout_s)
         return replace(self, weights="random" if folder is None else str(folder))
 
+    def library(self) -> tuple[Any, Any, Mapping[str, Any]]:
+        """The library's configuration, its model, and what the model is called with beside it."""
+        from transformers import BertConfig, BertModel
+
+        return BertConfig, BertModel, {"add_pooling_layer": False}
+
     def build(self) -> Workload:
         """Weights, sites, timed inputs and, for trained weights, calibration text and probes."""
         import torch
-        from transformers import BertConfig, BertModel
 
-        from icd.model.fused_attention import fuse_bert
+        from icd.model.fused_attention import fuser
 
+        config, model, options = self.library()
         folder = find(self.repo, self.weights, self.hub_timeout_s)
         batch, seq_len = self.batch_size or self.default_batch_size, self.seq_len or self.default_seq_len
         if folder is None:
             torch.manual_seed(self.seed)
-            module = BertModel(BertConfig(**self.shape), add_pooling_layer=False)
-            tokens = random_tokens(1000, 30522, (batch, seq_len), self.calibration_tokens, self.seed)
+            module = model(config(**self.shape), **options)
+            vocabulary = module.config.vocab_size
+            tokens = random_tokens(1000, vocabulary, (batch, seq_len), self.calibration_tokens, self.seed)
         else:
-            module = BertModel.from_pretrained(
-                folder, attn_implementation="sdpa", add_pooling_layer=False, use_safetensors=True
+            module = model.from_pretrained(
+                folder, attn_implementation="sdpa", use_safetensors=True, **options
             )
             tokens = text_tokens(
                 folder,
@@ -94,12 +116,12 @@ class Bert:
         extended = extend_positions(module, seq_len)
         return Workload(
             module=module,
-            forward=last_hidden_state,
+            forward=partial(last_hidden_state, layers=self.names.layers),
             inputs=tokens.inputs,
-            sites=bert_sites(module.config, self.attention, self.sites),
+            sites=encoder_sites(self.names, module.config, self.attention, self.sites),
             card=ModelCard(
                 name=self.name,
-                family="bert",
+                family=self.family,
                 params=sum(p.numel() for p in module.parameters()),
                 weights="random" if folder is None else "pretrained",
                 source=f"seed {self.seed}" if folder is None else self.repo,
@@ -110,7 +132,7 @@ class Bert:
             calibration=tokens.calibration,
             probes=() if extended else tokens.probes,
             tokens=batch * seq_len,
-            fuse=fuse_bert,
+            fuse=fuser(self.names),
             texts={}
             if folder is None
             else texts_used(calibration_text=self.calibration_text, probe_text=self.probe_text),

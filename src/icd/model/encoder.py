@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from icd.contracts import Inputs
 
 
-def last_hidden_state(module: torch.nn.Module, inputs: Inputs) -> torch.Tensor:
-    """Hidden states of the last layer of a ``BertModel``, (batch, seq_len, hidden).
+def last_hidden_state(
+    module: torch.nn.Module, inputs: Inputs, layers: str = "encoder.layer"
+) -> torch.Tensor:
+    """Hidden states of the last of ``layers`` of an encoder, (batch, seq_len, hidden).
 
     Inputs without an ``attention_mask`` go through embeddings and layers directly: the model's own
     forward builds a mask of zeros while a CUDA graph is captured, and a mask takes flash attention away.
@@ -22,7 +24,7 @@ def last_hidden_state(module: torch.nn.Module, inputs: Inputs) -> torch.Tensor:
         return module(**inputs).last_hidden_state
     model: Any = module
     hidden = model.embeddings(input_ids=inputs["input_ids"])
-    for layer in model.encoder.layer:
+    for layer in model.get_submodule(layers):
         hidden = layer(hidden)
     return hidden
 
@@ -37,7 +39,7 @@ def check_positions(asked: int, table: int, extend: bool, model: str) -> None:
 
 
 def extend_positions(module: torch.nn.Module, seq_len: int) -> bool:
-    """Repeat the rows of a BERT's position table up to ``seq_len``, in place; whether that was needed.
+    """Repeat the rows of an encoder's position table up to ``seq_len``, in place; whether that was needed.
 
     What such a model says means nothing; its shapes and kernels are those of a longer table.
     """
@@ -50,5 +52,6 @@ def extend_positions(module: torch.nn.Module, seq_len: int) -> bool:
     rows = torch.arange(seq_len) % table.shape[0]
     embeddings.position_embeddings = torch.nn.Embedding.from_pretrained(table[rows].clone(), freeze=True)
     embeddings.position_ids = torch.arange(seq_len).expand((1, -1))
-    embeddings.token_type_ids = torch.zeros((1, seq_len), dtype=torch.long)
+    if "token_type_ids" in dict(embeddings.named_buffers()):
+        embeddings.token_type_ids = torch.zeros((1, seq_len), dtype=torch.long)
     return True

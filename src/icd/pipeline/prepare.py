@@ -19,6 +19,7 @@ import numpy as np
 from icd.contracts import Layouts, Workload
 from icd.graph.nets import build_nets
 from icd.model.calibration import collect
+from icd.model.declared import check_sites
 from icd.pipeline.arms import Arm, Prepared, sliced_layout
 from icd.pipeline.checks import equivalence
 from icd.pipeline.device import resolve
@@ -41,6 +42,7 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
     tell("stage", what="model", message=f"building {experiment.model.name}")
     model = experiment.model.resolve()
     dense = model.build()
+    check_sites(dense.module, dense.sites)
     notice = RANDOM.format(model.name) if dense.card.weights == "random" else ""
     if notice:
         tell("notice", message=notice)
