@@ -146,4 +146,3 @@ def _site(file: str, number: int, entry: Any) -> Site:
         str(entry["activation"]),
         counts,
     )
-

@@ -69,6 +69,6 @@ def _check_overlaps(sites: Iterable[Site]) -> None:
         for (_, end, first), (start, _, second) in pairwise(sorted(found)):
             if start < end:
                 raise ConfigError(
-                    f"sites {first} and {second} both lie on index {start} of dimension {dim} of {parameter}; "
+                    f"sites {first} and {second} lie on index {start} of {parameter}, dimension {dim}; "
                     "declare one of them"
                 )

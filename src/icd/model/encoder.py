@@ -12,9 +12,7 @@ if TYPE_CHECKING:
     from icd.contracts import Inputs
 
 
-def last_hidden_state(
-    module: torch.nn.Module, inputs: Inputs, layers: str = "encoder.layer"
-) -> torch.Tensor:
+def last_hidden_state(module: torch.nn.Module, inputs: Inputs, layers: str = "encoder.layer") -> torch.Tensor:
     """Hidden states of the last of ``layers`` of an encoder, (batch, seq_len, hidden).
 
     Inputs without an ``attention_mask`` go through embeddings and layers directly: the model's own
