@@ -7,19 +7,21 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from scipy import sparse
 
 from icd.config import conf_dir
 from icd.contracts import Site, TensorAxis, check_permutation, inverse
 from icd.errors import VerificationError
 from icd.model.calibration import collect
 from icd.model.declared import check_sites
+from icd.own import named_class
 from icd.pipeline.arms import sliced_layout
 from icd.pipeline.checks import equivalence, relative_error
 from icd.runtime.accelerate import compiled_units
 from icd.runtime.compact import Compact
 from icd.runtime.masked import Masked
 from icd.transform.channel import Channel
-from icd.transform.permute import permute
+from icd.transform.permute import permute, restore
 from icd.transform.quantize import Precision
 from icd.transform.unstructured import Unstructured
 from tests import families
@@ -240,3 +242,62 @@ def test_repeated_layers_compile_as_one_graph_each(workload):
     for unit in compiled_units(module):
         unit.compile(backend="eager", fullgraph=True, dynamic=False)
     assert relative_error(workload.forward(module, workload.inputs), expected) < 1e-5
+
+
+# --- every solver and every transform ---------------------------------------------------------------
+
+
+def configured(file, **changes):
+    """The dataclass that a YAML of another group names, with its fields."""
+    node = yaml.safe_load(file.read_text())
+    cls = named_class(file.parent.name, node.pop("_target_"))
+    known = {"${seed}": 0, "${sparsity}": 0.5}
+    return cls(**{**{k: known.get(v, v) if isinstance(v, str) else v for k, v in node.items()}, **changes})
+
+
+def choices(group):
+    return sorted((conf_dir() / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", choices("solver"), ids=lambda f: f.stem)
+def test_a_solver_answers_with_a_permutation_the_same_again(file):
+    solver = configured(file, max_proposals=2000)
+    rng = np.random.default_rng(0)
+    half = np.triu(rng.random((48, 48)) * (rng.random((48, 48)) < 0.2), 1)
+    W = sparse.csr_matrix(half + half.T)
+    first, again = (solver.solve(W, None, block=8, line=4, previous=None) for _ in range(2))
+    assert np.array_equal(check_permutation(first.pi, 48, file.stem), again.pi)
+    assert first.stats["chosen"] in first.stats["candidates"] and first.stats["after"].keys() >= {
+        "T",
+        "C",
+        "Q",
+        "J",
+    }
+
+
+@pytest.mark.parametrize("file", choices("transform"), ids=lambda f: f.stem)
+@pytest.mark.parametrize("name", ["mock", "distilbert", "mamba_tiny"])
+def test_a_transform_is_never_in_place_and_gives_the_same_values_in_any_layout(file, name):
+    dense = families.build(name)
+    before = {key: tensor.clone() for key, tensor in dense.module.state_dict().items()}
+    fields = {
+        f.name
+        for f in dataclasses.fields(named_class("transform", yaml.safe_load(file.read_text())["_target_"]))
+    }
+    score = {"score": "magnitude"} if not dense.calibration and "score" in fields else {}
+    transform = configured(file, **score)
+    activations = collect(dense) if transform.needs_activations() else None
+    plain = transform.apply(dense, activations)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in dense.module.state_dict().items())
+    laid_out = transform.apply(permute(dense, random_layouts(dense, 1)), activations)
+    assert laid_out.order.keys() == {site.name for site in dense.sites}
+    back = restore(laid_out)
+    for key, tensor in restore(plain).module.state_dict().items():
+        assert torch.equal(tensor, back.module.state_dict()[key]), key
+    for site in dense.sites:
+        dead = ~plain.live_mask(site)
+        assert np.array_equal(plain.live_mask(site), laid_out.live_mask(site))
+        for axis in site.axes:
+            values = plain.module.get_parameter(axis.parameter).movedim(axis.dim, 0)
+            span = values[axis.offset : axis.offset + site.size * axis.repeat].reshape(site.size, -1)
+            assert not span[torch.from_numpy(dead)].any()
