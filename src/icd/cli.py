@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # first word -> (module, function, one line of help)
 WORDS: dict[str, tuple[str, str, str]] = {
     "doctor": ("icd.tools.doctor", "main", "what can be measured here, and why not"),
+    "fetch": ("icd.tools.fetch", "main", "keep models for use without a network"),
     "report": ("icd.tools.report", "main", "write report.html and report.csv of a run again"),
     "sync": ("icd.tools.sync", "main", "log finished runs to MLflow"),
     "validate": ("icd.tools.validate", "main", "a table of runs with their gates"),

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -15,6 +13,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from icd.choices import conf_dir as conf_dir
+from icd.choices import did_you_mean as did_you_mean
 from icd.errors import ConfigError, IcdError
 from icd.own import named_class
 from icd.pipeline.experiment import Experiment
@@ -42,21 +42,6 @@ GROUPS = (
     "tracking",
     "bridge",
 )
-
-
-def conf_dir() -> Path:
-    """The folder of the Hydra tree: ``conf/`` of a checkout, else the copy inside the wheel."""
-    here = Path(__file__).resolve()
-    for candidate in (here.parents[2] / "conf", here.parent / "conf"):
-        if (candidate / "config.yaml").is_file():
-            return candidate
-    raise ConfigError("icd's conf/ folder is not there; reinstall the package")
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`` Did you mean 'x'?`` for the closest known word, else an empty string."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def check(cfg: DictConfig) -> Experiment:

@@ -149,6 +149,20 @@ class ModelCard:
     simulated: bool = False
 
 
+class Footprint(NamedTuple):
+    """What a model's memory is estimated from (`icd.pipeline.memory`).
+
+    ``params``: parameters; ``tokens``: batch x seq_len; ``activations``: bytes in float32 that are alive at
+    once in a forward over them; ``channels``: of all sites together; ``sites``: how many there are.
+    """
+
+    params: int
+    tokens: int
+    activations: int
+    channels: int
+    sites: int
+
+
 @dataclass(frozen=True)
 class Accesses:
     """Recorded reads of a site's channels, in dense order.
@@ -350,6 +364,10 @@ class Model(Protocol):
     def check(self) -> None: ...
 
     def resolve(self) -> Model: ...
+
+    def footprint(self) -> Footprint | None:
+        """What a run's memory is estimated from; None where that is not known before it is built."""
+        ...
 
     def build(self) -> Workload: ...
 

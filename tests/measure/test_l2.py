@@ -8,7 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from icd.measure.l2 import ALL, HIT, MISS, READ, UNITS, WRITE, Failure, Profile, command, parse, rates
+from icd.measure.l2 import (
+    ALL,
+    HIT,
+    MISS,
+    READ,
+    UNITS,
+    WRITE,
+    Failure,
+    Kernel,
+    Profile,
+    command,
+    forwards,
+    parse,
+    rates,
+)
 
 RECORDED = Path(__file__).parent / "ncu"
 
@@ -80,10 +94,29 @@ def test_a_rate_outside_of_0_and_1_is_refused(change, sentence):
 
 
 def test_the_command_reads_warm_caches_at_the_clocks_that_there_are():
-    words = command("ncu", "out.csv")
+    words = command("ncu", "out.csv", "graph")
     pairs = dict(itertools.pairwise(words))
     assert words[0] == "ncu" and "--csv" in words
     assert pairs["--clock-control"] == pairs["--cache-control"] == "none"
     assert pairs["--profile-from-start"] == "off" and pairs["--print-units"] == "base"
     assert pairs["--metrics"].split(",") == list(UNITS) and {READ, WRITE, HIT, MISS} < set(UNITS)
-    assert pairs["--log-file"] == "out.csv"
+    assert pairs["--log-file"] == "out.csv" and pairs["--graph-profiling"] == "graph"
+
+
+def test_a_forward_that_is_one_graph_is_one_result():
+    """BERT-base in bf16 at 1x128 on an H200, dense and with half of its neurons and heads, three each."""
+    found = [rates(Profile((kernel,)), 128) for kernel in read("graph").kernels]
+    assert [round(f.l2_served_pct, 1) for f in found] == [51.9, 51.8, 51.8, 63.4, 63.4, 63.4]
+    assert [round(f.dram_bytes_per_token / 1e6, 2) for f in found] == [1.49, 1.49, 1.49, 0.83, 0.84, 0.84]
+
+
+def test_forwards_are_what_stands_between_the_markers():
+    mark, one, two = (Kernel(name, {}) for name in ("at::spin_kernel(long)", "gemm", "softmax"))
+    found = forwards(Profile((mark, one, two, mark, two)), 2)
+    assert [[kernel.name for kernel in profile.kernels] for profile in found] == [
+        ["gemm", "softmax"],
+        ["softmax"],
+    ]
+    assert forwards(Profile((mark, one)), 2) == Failure("expected 2 profiled forwards, got 1")
+    assert forwards(Profile((mark, mark, one)), 2) == Failure("expected 2 profiled forwards, got 1")
+    assert "before any forward" in forwards(Profile((one, mark)), 1).reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -55,3 +56,14 @@ def test_positions_are_extended_where_that_is_asked_for():
     assert workload.forward(workload.module, workload.inputs).shape == (1, 600, 64)
     assert workload.card.tags == ("extended-positions",)
     assert "token_type_ids" not in vars(workload.module.embeddings)
+
+
+def test_the_estimate_of_memory_counts_its_parameters():
+    from icd.model.distilbert import DistilBert
+
+    full = DistilBert(
+        **{f.name: getattr(families.model("distilbert"), f.name) for f in dataclasses.fields(DistilBert)}
+    )
+    assert full.footprint().params == 66_362_880
+    workload = families.build("distilbert")
+    assert families.model("distilbert").footprint().params == pytest.approx(workload.card.params, rel=0.01)

@@ -2,62 +2,76 @@
 
 import json
 
-import huggingface_hub
 import pytest
-from huggingface_hub.errors import LocalEntryNotFoundError
 
 from icd.errors import ConfigError, MissingResource
+from icd.model import hub as hub_module
 from icd.model import weights
+from tests.fake_hub import COMMIT
 
-INDEX = json.dumps({"weight_map": {"a": "model-2.safetensors", "b": "model-1.safetensors"}})
-SINGLE = {"config.json": "{}", "model.safetensors": "x", "tokenizer.json": "{}"}
+TENSORS = json.dumps({"a": {"dtype": "U8", "shape": [3], "data_offsets": [0, 3]}}).encode()
+
+
+def tensors(data=b"abc"):
+    """A safetensors file of three bytes."""
+    return len(TENSORS).to_bytes(8, "little") + TENSORS + data
+
+
+INDEX = json.dumps({"weight_map": {"a": "model-2.safetensors", "b": "model-1.safetensors"}}).encode()
+SINGLE = {"config.json": b"{}", "model.safetensors": tensors(), "tokenizer.json": b"[]"}
 SHARDED = {
-    "config.json": "{}",
+    "config.json": b"{}",
+    "tokenizer.json": b"[]",
     "model.safetensors.index.json": INDEX,
-    "model-1.safetensors": "1",
-    "model-2.safetensors": "2",
+    "model-1.safetensors": tensors(),
+    "model-2.safetensors": tensors(b"xyz"),
 }
 
 
 def write(folder, files):
     folder.mkdir(parents=True)
-    for name, text in files.items():
-        (folder / name).write_text(text)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
     return folder
 
 
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """A hub that publishes the files it is given into a cache that starts empty."""
-    published, cache = {}, tmp_path / "cache"
-
-    def download(repo, name, etag_timeout):
-        if name not in published:
-            raise LocalEntryNotFoundError(name)
-        cache.mkdir(exist_ok=True)
-        (cache / name).write_text(published[name])
-        return str(cache / name)
-
-    monkeypatch.delenv("ICD_DATA_DIR", raising=False)
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr(weights, "hub_answers", lambda timeout_s: True)
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, name: None)
-    return published
-
-
 @pytest.mark.parametrize("files", [SINGLE, SHARDED], ids=["one file", "shards"])
-def test_the_hub_s_files_are_all_fetched(hub, files):
-    hub.update(files)
-    folder = weights.find("some/model", "auto", 1.0)
+def test_the_hub_s_files_are_all_fetched_weights_last_and_the_next_time_from_the_cache(hub, files):
+    hub.repos["some/model"] = {**files, "pytorch_model.bin": b"never"}
+    folder = weights.find("some/model", "auto", 5.0, "bert")
     assert {p.name for p in folder.iterdir()} == set(files) and weights.lacking(folder) == []
+    assert folder.name == COMMIT and not any("pytorch_model" in path for path in hub.asked)
+    order = [path.rpartition("/")[2] for path in hub.asked if path.startswith("GET /some")]
+    assert order.index("tokenizer.json") < min(k for k, name in enumerate(order) if "safetensors" in name)
+    asked = len(hub.asked)
+    assert weights.find("some/model", "pretrained", 5.0, "bert") == folder and len(hub.asked) == asked
 
 
 def test_a_hub_that_lacks_a_shard_gives_random_weights_or_a_sentence(hub):
-    hub.update({k: v for k, v in SHARDED.items() if k != "model-2.safetensors"})
-    assert weights.find("some/model", "auto", 1.0) is None
-    with pytest.raises(MissingResource, match="no trained weights of some/model in the hub"):
-        weights.find("some/model", "pretrained", 1.0)
+    hub.repos["some/model"] = {k: v for k, v in SHARDED.items() if k != "model-2.safetensors"}
+    assert weights.find("some/model", "auto", 5.0, "bert") is None
+    with pytest.raises(MissingResource, match=r"HF_HOME/hub .incomplete: it lacks model-2\.safetensors"):
+        weights.find("some/model", "pretrained", 5.0, "bert")
+
+
+def test_every_place_looked_in_is_named_without_paths_and_so_is_the_command(hub, tmp_path, monkeypatch):
+    monkeypatch.setenv("ICD_DATA_DIR", str(tmp_path / "data"))
+    with pytest.raises(MissingResource) as caught:
+        weights.find("some/model", "pretrained", 5.0, "bert")
+    said = str(caught.value)
+    assert "in ICD_DATA_DIR/models/model, in HF_HOME/hub, or from the hub" in said
+    assert "icd fetch model=bert" in said and "knows no repository some/model" in said
+    assert str(tmp_path) not in said
+
+
+@pytest.mark.parametrize("hangs", ["/api/", "config.json", "model.safetensors"])
+def test_a_hub_that_hangs_does_not_hang_a_run(hub, hangs):
+    import time
+
+    hub.repos["some/model"], hub.hangs = SINGLE, hangs
+    start = time.monotonic()
+    assert weights.find("some/model", "auto", 0.5, "bert") is None
+    assert time.monotonic() - start < 5
 
 
 def test_a_directory_that_lacks_a_shard_is_refused_by_name(tmp_path):
@@ -68,14 +82,48 @@ def test_a_directory_that_lacks_a_shard_is_refused_by_name(tmp_path):
         weights.check_weights(str(folder))
 
 
+@pytest.mark.parametrize(
+    "data", [b"", tensors()[:-1], tensors()[:20], b"version https://git-lfs.github.com/"]
+)
+def test_weights_that_broke_off_never_count_as_there(tmp_path, data, hub, monkeypatch):
+    folder = write(tmp_path / "data" / "models" / "model", {**SINGLE, "model.safetensors": data})
+    assert weights.lacking(folder) == ["the end of model.safetensors"]
+    monkeypatch.setenv("ICD_DATA_DIR", str(tmp_path / "data"))
+    assert weights.find("some/model", "auto", 5.0, "bert") is None
+
+
 def test_the_data_folder_comes_before_the_hub(hub, tmp_path, monkeypatch):
     folder = write(tmp_path / "data" / "models" / "model", SHARDED)
     monkeypatch.setenv("ICD_DATA_DIR", str(tmp_path / "data"))
-    assert weights.find("some/model", "auto", 1.0) == folder
+    assert weights.find("some/model", "auto", 1.0, "bert") == folder and hub.asked == []
 
 
 def test_the_digest_covers_every_shard(tmp_path):
     folder = write(tmp_path / "m", SHARDED)
     before = weights.digest(folder)
-    (folder / "model-2.safetensors").write_text("other")
+    (folder / "model-2.safetensors").write_bytes(tensors(b"123"))
     assert weights.digest(folder) != before
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        (("HF_HUB_CACHE", "HF_HOME", "TRANSFORMERS_CACHE"), "HF_HUB_CACHE"),
+        (("HF_HOME", "TRANSFORMERS_CACHE"), "HF_HOME/hub"),
+        (("TRANSFORMERS_CACHE", "XDG_CACHE_HOME"), "TRANSFORMERS_CACHE"),
+        (("XDG_CACHE_HOME",), "XDG_CACHE_HOME/huggingface/hub"),
+        ((), "~/.cache/huggingface/hub"),
+    ],
+)
+def test_the_cache_is_where_the_library_has_it_and_transformers_cache_still_counts(
+    monkeypatch, tmp_path, given, name
+):
+    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "TRANSFORMERS_CACHE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for variable in given:
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    base = tmp_path / given[0] if given else tmp_path / "home" / ".cache"
+    below = name.partition("/")[2].removeprefix(".cache/")
+    assert hub_module.cache_name() == name and hub_module.cache_dir() == base / below

@@ -14,18 +14,22 @@ import yaml
 from icd.config import conf_dir
 from icd.contracts import Missing
 from icd.errors import MeasurementError
+from icd.measure.l2 import ALL, ALL_HIT, COLUMNS, HIT, MISS, READ, UNITS, WRITE
 from icd.measure.protocol import Protocol
 from icd.pipeline.arms import Arm, Prepared
 from icd.pipeline.files import jsonable
-from icd.pipeline.profiling import ATTEMPTS, profile_arms, without_paths
+from icd.pipeline.profiling import LAUNCHES, profile_arms
+from icd.pipeline.underncu import ATTEMPTS, without_paths
 from icd.stats.derive import derive
 
 RECORDED = Path(__file__).parents[1] / "measure" / "ncu"
 ARMS = ("linear", "iterative")
 
 
-def experiment(repetitions=1, simulated=False, ncu_enable=True):
-    protocol = Protocol("test", 1, 1, 1, "auto", 0, ncu_enable, False, ncu_repetitions=repetitions)
+def experiment(repetitions=1, simulated=False, ncu_enable=True, kernels=False):
+    protocol = Protocol(
+        "test", 1, 1, 1, "auto", 0, ncu_enable, False, ncu_repetitions=repetitions, ncu_kernels=kernels
+    )
     return SimpleNamespace(model=SimpleNamespace(simulated=simulated), measure=protocol, seed=0)
 
 
@@ -34,20 +38,47 @@ def prepared(device="cuda:0"):
     return Prepared(model=None, arms=arms, live={}, files={}, facts={"device": device, "tokens": 128})
 
 
+def written(forwards: int, kernels: int = 2, served: float = 0.5) -> str:
+    """What ncu writes for so many forwards: a marker and ``kernels`` results each."""
+    lines = ["==PROF== Connected to process 7 (/opt/env/bin/python3)"]
+    lines.append(",".join(f'"{name}"' for name in COLUMNS))
+    values = {HIT: 600, MISS: 400, ALL: 1200, ALL_HIT: 700, READ: round(32_000 * (1 - served)), WRITE: 640}
+    number = 0
+    for _ in range(forwards):
+        for name in ("at::<unnamed>::spin_kernel(long)", *(f"gemm_{k}" for k in range(kernels))):
+            lines += [f'"{number}","{name}","{m}","{UNITS[m]}","{v:,}"' for m, v in values.items()]
+            number += 1
+    return "\n".join([*lines, "==PROF== Disconnected from process 7"])
+
+
 def child(*outcomes):
-    """A child that leaves one recorded output after the other; an exception is raised."""
+    """A child that leaves one output after the other: ``good``, a recorded one; an exception is raised."""
     left = list(outcomes)
     calls = []
 
     def run(stage, arguments, folder, listen, *, prefix, timeout_s):
-        calls.append((stage, arguments["arm"], arguments["repetition"]))
+        calls.append(arguments)
         outcome = left.pop(0) if len(left) > 1 else left[0]
         name, died = outcome if isinstance(outcome, tuple) else (outcome, None)
-        if name:
-            Path(prefix[prefix.index("--log-file") + 1]).write_text((RECORDED / f"{name}.csv").read_text())
+        whose = [
+            [arm, regime]
+            for arm in arguments["arms"]
+            for regime in arguments["regimes"]
+            for _ in range(arguments["launches"])
+        ]
+        log = Path(prefix[prefix.index("--log-file") + 1])
+        if name == "good":
+            log.write_text(written(len(whose)))
+        elif name == "short":
+            log.write_text(written(len(whose) - 1))
+        elif name:
+            log.write_text((RECORDED / f"{name}.csv").read_text())
         if died:
             raise died
-        return {"executed": {"source": "measured", "cuda_graph": False}}
+        executed = {
+            arm: {"source": "measured", "cuda_graph": arguments["captured"]} for arm in arguments["arms"]
+        }
+        return {"executed": executed, "forwards": whose}
 
     run.calls = calls
     return run
@@ -59,17 +90,22 @@ def profiled(tmp_path, run, **changes):
     )
 
 
-def test_every_repetition_of_every_arm_gives_three_figures(tmp_path):
+def test_every_repetition_of_every_arm_gives_three_figures_warm_and_cold(tmp_path):
     run = child("good")
     record = profiled(tmp_path, run, repetitions=3)
-    assert record.missing is None and len(run.calls) == 6 and len(record.samples) == 18
-    assert {(s.metric, s.unit) for s in record.samples} == {
+    assert record.missing is None and len(run.calls) == 3
+    assert all(call["captured"] and sorted(call["arms"]) == sorted(ARMS) for call in run.calls)
+    assert len(record.samples) == 3 * len(ARMS) * 2 * LAUNCHES * 3
+    assert {(s.metric.removesuffix("_cold"), s.unit) for s in record.samples} == {
         ("l2_served_pct", "%"), ("l2_lookup_hit_pct", "%"), ("dram_bytes_per_token", "B"),
     }  # fmt: skip
     derived = derive(record.samples, ARMS, device="cuda:0", tokens=128)
     found = derived["compare"]["iterative_vs_linear"]
-    assert found["l2_pp"]["n_units"] == 3 and found["l2_pp"]["delta"] == 0
-    assert found["dram"]["ci95"] is not None
+    for block, regime in (("l2_pp", "warm"), ("l2_cold_pp", "cold")):
+        assert found[block]["n_units"] == 3 and found[block]["delta"] == 0
+        assert found[block]["regime"] == regime
+    assert found["dram"]["ci95"] is not None and found["dram_cold"]["ci95"] is not None
+    assert derived["arms"]["linear"]["l2_cold"]["served_pct"] == pytest.approx(50)
 
 
 def test_one_repetition_gives_figures_and_no_interval(tmp_path):
@@ -81,18 +117,39 @@ def test_one_repetition_gives_figures_and_no_interval(tmp_path):
 
 def test_a_failed_attempt_is_made_again_and_stays_in_the_record(tmp_path):
     record = profiled(tmp_path, child("failed", "partial_value", "good"))
-    first = record.runs[0]
-    assert [a["ok"] for a in first["attempts"]] == [False, False, True]
-    assert "Failed to profile" in first["attempts"][0]["reason"]
-    assert first["kernels"] == 4 and first["top_kernels"] and record.missing is None
+    attempts = record.processes[0]["attempts"]
+    assert [a["ok"] for a in attempts] == [False, False, True]
+    assert "Failed to profile" in attempts[0]["reason"]
+    assert record.runs[0]["launches"][0]["results"] == 2 and record.missing is None
     text = json.dumps(jsonable(record.as_json()))
     assert "127.0.0.1" not in text and str(tmp_path) not in text
+
+
+def test_a_forward_that_is_lacking_is_a_failed_attempt(tmp_path):
+    record = profiled(tmp_path, child("short", "good"))
+    assert record.processes[0]["attempts"][0]["reason"] == "expected 12 profiled forwards, got 11"
+    assert record.missing is None
+
+
+def test_kernels_are_looked_at_in_a_process_of_their_own(tmp_path):
+    run = child("good")
+    record = profiled(tmp_path, run, kernels=True)
+    assert [call["captured"] for call in run.calls] == [True, False]
+    assert run.calls[1]["regimes"] == ("warm",) and run.calls[1]["launches"] == 1
+    assert [entry["arm"] for entry in record.kernels] == list(ARMS)
+    assert record.kernels[0]["top_kernels"][0]["share"] == pytest.approx(0.5)
+    assert profiled(tmp_path, child("good")).no_kernels == "measure.ncu_kernels=false"
+
+
+def test_kernels_that_cannot_be_read_leave_the_figures(tmp_path):
+    record = profiled(tmp_path, child("good", "failed"), kernels=True)
+    assert record.missing is None and record.samples and "Failed to profile" in record.no_kernels
 
 
 def test_a_child_that_dies_counts_as_an_attempt(tmp_path):
     run = child((None, MeasurementError("it wrote: /home/me/x.py")), "good")
     record = profiled(tmp_path, run)
-    assert record.runs[0]["attempts"][0]["reason"] == "it wrote: x.py" and record.missing is None
+    assert record.processes[0]["attempts"][0]["reason"] == "it wrote: x.py" and record.missing is None
 
 
 def test_a_missing_permission_ends_it_at_once_with_the_remedy(tmp_path):
@@ -102,16 +159,16 @@ def test_a_missing_permission_ends_it_at_once_with_the_remedy(tmp_path):
     assert "NVreg_RestrictProfilingToAdminUsers=0" in record.missing
 
 
-def test_an_arm_that_fails_every_time_stops_where_nothing_has_worked_yet(tmp_path):
+def test_a_first_repetition_that_fails_every_time_ends_it(tmp_path):
     run = child("failed")
-    record = profiled(tmp_path, run)
+    record = profiled(tmp_path, run, repetitions=2)
     assert len(run.calls) == ATTEMPTS and "Failed to profile" in record.missing
 
 
-def test_an_arm_that_fails_every_time_leaves_the_others_their_figures(tmp_path):
+def test_a_later_repetition_that_fails_every_time_leaves_the_first_its_figures(tmp_path):
     run = child("good", "failed", "failed", "failed")
-    record = profiled(tmp_path, run)
-    assert len(record.runs) == 2 and len(record.samples) == 3 and record.missing
+    record = profiled(tmp_path, run, repetitions=2)
+    assert len(record.runs) == 2 * len(ARMS) and record.samples and record.missing
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ class Child:
             "samples": samples,
             "power": [],
             "no_energy": None,
+            "no_cold": "measure.cold_rounds=0",
             "throttling": [],
             "stopped": width.process(process, stopped),
             "load_start": 0.5,

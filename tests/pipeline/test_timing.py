@@ -30,7 +30,7 @@ def timed(monkeypatch):
     def go(spread, **changes):
         clock, rng = Clock(), np.random.default_rng(0)
 
-        def block(step, iterations, device):
+        def block(step, iterations, device, flush=None):
             clock.sleep(1.0)
             return Block([10.0 * (1 + spread * rng.standard_normal())] * iterations)
 
@@ -82,7 +82,35 @@ def test_the_load_is_read_at_the_start_and_after_every_round(timed, monkeypatch)
     loads = iter([0.5, 1.0, 7.0, *([2.0] * 99)])
     monkeypatch.setattr(timing, "load_1min", lambda: next(loads))
     process = Timing(Protocol("t", 1, 1, 3, 1, 0, False, False), 0, "cpu", None, lambda n: None, Clock())
-    monkeypatch.setattr(latency, "time_block", lambda step, n, device: Block([1.0] * n))
+    monkeypatch.setattr(latency, "time_block", lambda step, n, device, flush=None: Block([1.0] * n))
     process.allocation({name: Step(name) for name in ARMS}, 0, seed=0)
     said = process.summary()
     assert (said["load_start"], said["load_1min"]) == (0.5, 7.0) and said["clocks_set"] is None
+
+
+def test_cold_rounds_flush_before_every_block_and_never_mix_with_warm_ones(monkeypatch):
+    seen = []
+
+    def block(step, iterations, device, flush=None):
+        seen.append(flush)
+        return Block([1.0] * iterations)
+
+    monkeypatch.setattr(latency, "time_block", block)
+    monkeypatch.setattr(timing, "Flush", lambda device: f"flush of {device}")
+    protocol = Protocol("t", 1, 1, 3, 2, 0, False, False, cold_rounds=2)
+    process = Timing(protocol, 0, "cuda:0", None, lambda n: None, Clock())
+    steps = {name: Step(name) for name in ARMS}
+    warm, cold = process.allocation(steps, 0, seed=0), process.cold(steps, seed=1)
+    assert {s.metric for s in warm.samples} == {"latency_ms"}
+    assert {s.metric for s in cold.samples} == {"latency_cold_ms"}
+    assert len(cold.samples) == 2 * len(ARMS) * 2
+    assert seen[-2 * len(ARMS) :] == ["flush of cuda:0"] * 2 * len(ARMS)
+
+
+@pytest.mark.parametrize(
+    ("device", "rounds", "reason"),
+    [("cuda:0", 0, "measure.cold_rounds=0"), ("cpu", 2, "the device is a CPU: a cold cache")],
+)
+def test_without_cold_rounds_the_reason_is_there(device, rounds, reason):
+    protocol = Protocol("t", 1, 1, 3, 2, 0, False, False, cold_rounds=rounds)
+    assert reason in Timing(protocol, 0, device, None, lambda n: None, Clock()).cold({}, seed=1).reason

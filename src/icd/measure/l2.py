@@ -7,8 +7,11 @@ Sums over the kernels of the forward; percentages are never averaged:
     l2_lookup_hit_pct  100 hit / sectors; on Hopper distorted by sector promotion and the far partition
     dram_bytes_per_token  (dram bytes read + written) / tokens
 
-Regime warm: caches are not flushed, so they hold what the forward before left. Copies and memsets are
-no kernels and are not counted. Everything here is a pure function; `icd.pipeline.profiling` runs ncu.
+Regime warm: the cache holds what the forward before left; cold: a buffer larger than the L2 was written in
+between. A forward that is one CUDA graph is profiled as one (``--graph-profiling graph``): its kernels run as
+they are timed, and a forward takes a fraction of a second. Kernel by kernel (``node``) tells which of them
+move the bytes, each at a cost of its own. A marker kernel stands before every profiled forward. Everything
+here is a pure function; `icd.pipeline.profiling` runs ncu.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ FLAGS = (
     *("--print-units", "base"),
     "--csv",
 )
+MARKER = "spin_kernel"  # what torch.cuda._sleep launches
 COLUMNS = ("ID", "Kernel Name", "Metric Name", "Metric Unit", "Metric Value")
 # what ncu says when it never will read a counter here -> reason and remedy
 FINAL = {
@@ -100,9 +104,12 @@ class Rates:
     dram_bytes_per_token: float
 
 
-def command(ncu: str, log: str) -> tuple[str, ...]:
-    """The words in front of the profiled program's own; ncu writes its output to the file ``log``."""
-    return (ncu, *FLAGS, "--metrics", ",".join(UNITS), "--log-file", log)
+def command(ncu: str, log: str, graphs: str) -> tuple[str, ...]:
+    """The words in front of the profiled program's own; ncu writes its output to the file ``log``.
+
+    ``graphs``: what a CUDA graph is profiled as, one ``graph`` or kernel by kernel, ``node``.
+    """
+    return (ncu, *FLAGS, "--graph-profiling", graphs, "--metrics", ",".join(UNITS), "--log-file", log)
 
 
 def parse(text: str) -> Profile | Failure:
@@ -142,6 +149,22 @@ def parse(text: str) -> Profile | Failure:
         if absent:
             return Failure(f"kernel {name}: {', '.join(absent)} not collected")
     return Profile(tuple(Kernel(name, values[number]) for number, name in names.items()))
+
+
+def forwards(profile: Profile, count: int) -> list[Profile] | Failure:
+    """The ``count`` forwards between the markers; a Failure unless there are as many, each with a kernel."""
+    out: list[list[Kernel]] = []
+    for kernel in profile.kernels:
+        if MARKER in kernel.name:
+            out.append([])
+        elif not out:
+            return Failure(f"kernel {kernel.name} was profiled before any forward began")
+        else:
+            out[-1].append(kernel)
+    if len(out) != count or not all(out):
+        full = sum(bool(kernels) for kernels in out)
+        return Failure(f"expected {count} profiled forwards, got {full}")
+    return [Profile(tuple(kernels)) for kernels in out]
 
 
 def rates(profile: Profile, tokens: int) -> Rates | Failure:

@@ -54,23 +54,26 @@ def measure_rounds(
     done: Callable[[int], None],
     meter: Meter | None = None,
     more: More | None = None,
+    flush: Callable[[], None] | None = None,
 ) -> LatencyRecord:
     """Raw latency samples of one allocation; ``orders`` names the arms of each round in their order.
 
     ``done(round)`` is called between rounds, and ``meter`` is read between blocks, never inside one.
     Behind the last of ``orders``, ``more(samples)`` may give further rounds, and again behind those, until
-    it gives none. On a GPU each block also gives one sample ``wall_ms``.
+    it gives none. On a GPU each block also gives one sample ``wall_ms``. With ``flush``, called before each
+    iteration and not timed, the samples are ``latency_cold_ms``: the two regimes never mix.
     """
     iterations = protocol.block_iterations(warm_up(steps, protocol.warmup_iter, device))
     record = LatencyRecord()
+    metric = "latency_cold_ms" if flush else "latency_ms"
     for number, order in enumerate(_rounds(orders, more, record)):
         before = meter.state() if meter else UNREAD
         for position, arm in enumerate(order):
             step = steps[arm]
-            block = time_block(step, iterations, device)
+            block = time_block(step, iterations, device, flush)
             after = meter.state() if meter else UNREAD
             row = Sample(
-                arm, "latency_ms", process, allocation, number, position, 0, 0.0, "ms",
+                arm, metric, process, allocation, number, position, 0, 0.0, "ms",
                 str(step.executed["source"]), *around(before, after),
             )  # fmt: skip
             record.samples += [row._replace(iteration=i, value=ms) for i, ms in enumerate(block.ms)]
@@ -90,14 +93,14 @@ def _rounds(orders: Orders, more: More | None, record: LatencyRecord) -> Iterato
         orders = more(record.samples) if more else ()
 
 
-def time_block(step: Step, iterations: int, device: str) -> Block:
-    """The times of ``iterations`` consecutive calls.
+def time_block(step: Step, iterations: int, device: str, flush: Callable[[], None] | None = None) -> Block:
+    """The times of ``iterations`` consecutive calls, ``flush`` (on a GPU) before each of them.
 
     On a GPU the time between CUDA events around each call, read after one synchronisation; on a CPU
     the monotonic clock.
     """
     if device.startswith("cuda"):
-        return _time_block_cuda(step, iterations)
+        return _time_block_cuda(step, iterations, flush)
     out = []
     for _ in range(iterations):
         start = time.perf_counter_ns()
@@ -106,7 +109,7 @@ def time_block(step: Step, iterations: int, device: str) -> Block:
     return Block(out)
 
 
-def _time_block_cuda(step: Step, iterations: int) -> Block:
+def _time_block_cuda(step: Step, iterations: int, flush: Callable[[], None] | None) -> Block:
     import torch
 
     events = [
@@ -116,9 +119,11 @@ def _time_block_cuda(step: Step, iterations: int) -> Block:
     torch.cuda.synchronize()
     began = time.perf_counter_ns()
     for start, end in events:
+        if flush:
+            flush()
         start.record()
         step()
         end.record()
     torch.cuda.synchronize()
     wall_ms = (time.perf_counter_ns() - began) / 1e6 / iterations
-    return Block([float(start.elapsed_time(end)) for start, end in events], wall_ms)
+    return Block([float(start.elapsed_time(end)) for start, end in events], None if flush else wall_ms)

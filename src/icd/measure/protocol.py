@@ -22,8 +22,9 @@ class Protocol:
 
     ``power_rounds``: rounds of energy blocks (5.5 s of each arm) after the latency rounds of the first
     allocation of each process, on a GPU; ``power_sample_hz``: readings of the power draw a second, for
-    ``power.csv``. ``ncu_repetitions``: profiled forwards of each arm, each in a process of its own; an
-    interval needs 2, a published one 3 or more.
+    ``power.csv``. ``ncu_repetitions``: processes in which every arm's forward is profiled, caches warm and
+    cold; an interval needs 2, a published one 3 or more. ``ncu_kernels``: one process more, kernel by kernel.
+    ``cold_rounds``: rounds with the L2 flushed before each iteration, outside its events, on a GPU.
 
     ``stop=fixed``: ``rounds`` rounds. ``stop=adaptive``: whole balanced cycles of rounds, at least
     ``rounds``, until inside the process every comparison's interval over rounds is no wider than
@@ -40,6 +41,8 @@ class Protocol:
     ncu_enable: bool
     power_enable: bool
     ncu_repetitions: int = 0
+    ncu_kernels: bool = False
+    cold_rounds: int = 0
     power_rounds: int = 0
     power_sample_hz: float = 10.0
     stop: Literal["fixed", "adaptive"] = "fixed"
@@ -52,7 +55,7 @@ class Protocol:
                 raise ConfigError(f"measure.{key}={getattr(self, key)}: expected 1 or more")
         if self.repeats != "auto" and self.repeats < 1:
             raise ConfigError(f"measure.repeats={self.repeats}: expected auto, or 1 or more")
-        for key in ("warmup_iter", "ncu_repetitions", "power_rounds"):
+        for key in ("warmup_iter", "ncu_repetitions", "power_rounds", "cold_rounds"):
             if getattr(self, key) < 0:
                 raise ConfigError(f"measure.{key}={getattr(self, key)}: expected 0 or more")
         if not 0 <= self.power_sample_hz <= 100:

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar
 
-from icd.contracts import ModelCard, Workload
-from icd.model.encoder import check_positions, extend_positions, last_hidden_state
+from icd.contracts import Footprint, ModelCard, Workload
+from icd.model.encoder import check_positions, encoder_footprint, extend_positions, last_hidden_state
 from icd.model.encoder_sites import BERT, KINDS, Attention, Names, encoder_sites
 from icd.model.kinds import check_kinds
+from icd.model.prompts import Prompts, check_ids, check_prompts, own_inputs, prompts_used, rows_of
 from icd.model.text import locate, texts_used
 from icd.model.tokens import random_tokens, text_tokens
-from icd.model.weights import check_weights, digest, find
+from icd.model.weights import check_weights, digest, find, shape_of
 
 POSITIONS = 512
 
@@ -61,6 +62,7 @@ class Bert:
     seed: int
     calibration_text: str | None = None
     probe_text: str | None = None
+    prompts: Prompts = None
     attention: Attention = "heads"
     sites: list[str] = field(default_factory=lambda: ["attention", "neurons"])
 
@@ -71,12 +73,13 @@ class Bert:
 
     def check(self) -> None:
         """Nothing beyond the base packages is needed; ConfigError without a text that is named."""
+        check_prompts(self.prompts, self.name, self.weights, self.repo)
         locate("calibration_text", self.calibration_text)
         locate("probe_text", self.probe_text)
 
     def resolve(self) -> Bert:
         """The same model with ``weights`` settled, so that every process of a run builds the same one."""
-        folder = find(self.repo, self.weights, self.hub_timeout_s)
+        folder = find(self.repo, self.weights, self.hub_timeout_s, self.name)
         return replace(self, weights="random" if folder is None else str(folder))
 
     def library(self) -> tuple[Any, Any, Mapping[str, Any]]:
@@ -85,6 +88,12 @@ class Bert:
 
         return BertConfig, BertModel, {"add_pooling_layer": False}
 
+    def footprint(self) -> Footprint:
+        """Of the shape; prompts without ``seq_len`` count as long as the default."""
+        rows = rows_of(self.prompts, self.batch_size, self.default_batch_size)
+        shape = shape_of(self.weights, self.shape)
+        return encoder_footprint(shape, rows, self.seq_len or self.default_seq_len, self.names)
+
     def build(self) -> Workload:
         """Weights, sites, timed inputs and, for trained weights, calibration text and probes."""
         import torch
@@ -92,8 +101,19 @@ class Bert:
         from icd.model.fused_attention import fuser
 
         config, model, options = self.library()
-        folder = find(self.repo, self.weights, self.hub_timeout_s)
+        folder = find(self.repo, self.weights, self.hub_timeout_s, self.name)
+        own = own_inputs(
+            self.prompts,
+            folder,
+            model=self.name,
+            repo=self.repo,
+            batch_size=self.batch_size,
+            seq_len=self.seq_len,
+        )
         batch, seq_len = self.batch_size or self.default_batch_size, self.seq_len or self.default_seq_len
+        if own is not None:
+            batch, seq_len = own.shape
+            check_positions(seq_len, POSITIONS, self.extend_positions, self.name)
         if folder is None:
             torch.manual_seed(self.seed)
             module = model(config(**self.shape), **options)
@@ -101,7 +121,7 @@ class Bert:
             tokens = random_tokens(1000, vocabulary, (batch, seq_len), self.calibration_tokens, self.seed)
         else:
             module = model.from_pretrained(
-                folder, attn_implementation="sdpa", use_safetensors=True, **options
+                folder, attn_implementation="sdpa", use_safetensors=True, local_files_only=True, **options
             )
             tokens = text_tokens(
                 folder,
@@ -113,11 +133,12 @@ class Bert:
                 probe_text=self.probe_text,
             )
         module.eval().requires_grad_(False)
+        check_ids(own, module.config.vocab_size, self.name)
         extended = extend_positions(module, seq_len)
         return Workload(
             module=module,
             forward=partial(last_hidden_state, layers=self.names.layers),
-            inputs=tokens.inputs,
+            inputs=tokens.inputs if own is None else {"input_ids": own},
             sites=encoder_sites(self.names, module.config, self.attention, self.sites),
             card=ModelCard(
                 name=self.name,
@@ -133,7 +154,10 @@ class Bert:
             probes=() if extended else tokens.probes,
             tokens=batch * seq_len,
             fuse=fuser(self.names),
-            texts={}
-            if folder is None
-            else texts_used(calibration_text=self.calibration_text, probe_text=self.probe_text),
+            texts=prompts_used(self.prompts, batch)
+            | (
+                {}
+                if folder is None
+                else texts_used(calibration_text=self.calibration_text, probe_text=self.probe_text)
+            ),
         )

@@ -2,8 +2,9 @@
 
 ``loader`` names a function ``f(batch_size, seq_len, seed)`` that returns a mapping: ``module`` and
 ``inputs`` (name -> tensor, passed as ``module(**inputs)``), and if wanted ``calibration`` and ``probes``
-(lists of such inputs) and ``weights`` (``pretrained`` or ``random``). ``sites`` is a YAML list in the
-terms of `icd.contracts.Site`.
+(lists of such inputs), ``weights`` (``pretrained`` or ``random``) and ``tokenizer`` (called with a list of
+texts, it gives their ``input_ids``: ``prompts`` then take the place of the inputs). ``sites`` is a YAML
+list in the terms of `icd.contracts.Site`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from icd.contracts import ModelCard, Site, TensorAxis, Workload
 from icd.errors import ConfigError
+from icd.model.prompts import Prompts, check_prompts, encode, prompts_used, read
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +42,7 @@ class Custom:
     batch_size: int | None
     seq_len: int | None
     seed: int
+    prompts: Prompts = None
 
     def __post_init__(self) -> None:
         module, colon, function = self.loader.partition(":")
@@ -49,17 +52,23 @@ class Custom:
             raise ConfigError(f"model.sites={Path(self.sites).name!r}: no such file")
 
     def check(self) -> None:
-        """ConfigError where the sites file cannot be read."""
+        """ConfigError where the sites file or the prompts cannot be read."""
+        check_prompts(self.prompts, self.name, "given", None)
         read_sites(Path(self.sites))
 
     def resolve(self) -> Custom:
         """Nothing is left open."""
         return self
 
+    def footprint(self) -> None:
+        """Not known before the loader ran."""
+
     def build(self) -> Workload:
         """The user's module in eval mode, float32, on the CPU."""
         given = self._load()
         module, inputs = given["module"].float().eval().requires_grad_(False), dict(given["inputs"])
+        if self.prompts is not None:
+            inputs = {"input_ids": self._own(given)}
         sites = read_sites(Path(self.sites))
         digest = hashlib.sha256(Path(self.sites).read_bytes())
         for key, tensor in module.state_dict().items():
@@ -81,7 +90,17 @@ class Custom:
             calibration=tuple(given.get("calibration", ())),
             probes=tuple(given.get("probes", ())),
             tokens=int(shape[0] * shape[1]) if len(shape) > 1 else int(shape[0]),
+            texts=prompts_used(self.prompts, int(shape[0])),
         )
+
+    def _own(self, given: Mapping[str, Any]) -> torch.Tensor:
+        assert self.prompts is not None
+        if "tokenizer" not in given:
+            raise ConfigError(
+                f"model.prompts need a tokenizer and model.loader={self.loader!r} returns none; "
+                "add tokenizer to the mapping that it returns"
+            )
+        return encode(given["tokenizer"], read(self.prompts), self.batch_size, self.seq_len)
 
     def _load(self) -> Mapping[str, Any]:
         name, _, function = self.loader.partition(":")

@@ -30,9 +30,10 @@ class DistilBert(Bert):
         norms=("sa_layer_norm", "output_layer_norm"),
         heads="n_heads",
         width="dim",
-        ffn_size="hidden_dim",
         tables=("word_embeddings", "position_embeddings"),
+        words={"hidden_size": "dim", "num_hidden_layers": "n_layers", "intermediate_size": "hidden_dim"},
     )
+    shape: ClassVar[Mapping[str, int]] = {"n_layers": 6}
     tiny: ClassVar[Mapping[str, Any]] = {
         "shape": {"n_layers": 2, "dim": 64, "n_heads": 4, "hidden_dim": 256, "vocab_size": 1200}
     }

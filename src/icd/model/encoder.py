@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from icd.contracts import Footprint
 from icd.errors import ConfigError
+from icd.model.encoder_sites import BERT, Names
 
 if TYPE_CHECKING:
     import torch
 
     from icd.contracts import Inputs
+
+
+BASE = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "vocab_size": 30522,
+}
 
 
 def last_hidden_state(module: torch.nn.Module, inputs: Inputs, layers: str = "encoder.layer") -> torch.Tensor:
@@ -25,6 +36,25 @@ def last_hidden_state(module: torch.nn.Module, inputs: Inputs, layers: str = "en
     for layer in model.get_submodule(layers):
         hidden = layer(hidden)
     return hidden
+
+
+def encoder_footprint(shape: Mapping[str, int], batch: int, seq_len: int, names: Names = BERT) -> Footprint:
+    """Of an encoder without pooler, ``shape`` in the words of its configuration (BERT base where silent).
+
+    Alive at once in a layer: its input, then Q, K, V, context, projection and sum in the attention, or both
+    sides of the activation function and three hidden states in the FFN. Attention keeps no scores: no timed
+    input has a mask, and the kernels then never write them out.
+    """
+    h, f, n, vocabulary = (shape.get(names.word(k), base) for k, base in BASE.items())
+    rows = vocabulary + max(512, seq_len) + (2 if "token_type_embeddings" in names.tables else 0)
+    tokens = batch * seq_len
+    return Footprint(
+        params=rows * h + 2 * h + n * (4 * (h * h + h) + 2 * h * f + f + h + 4 * h),
+        tokens=tokens,
+        activations=4 * tokens * max(7 * h, 3 * h + 2 * f),
+        channels=n * (f + h) + h,  # where every kind of site is laid out
+        sites=2 * n + 1,
+    )
 
 
 def check_positions(asked: int, table: int, extend: bool, model: str) -> None:

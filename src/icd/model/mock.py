@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from icd.contracts import ModelCard, Workload
+from icd.contracts import Footprint, ModelCard, Workload
 from icd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,6 +55,17 @@ class Mock:
     def resolve(self) -> Mock:
         """Nothing is left open."""
         return self
+
+    def footprint(self) -> Footprint:
+        """Of the stack: three hidden states and both sides of the activation function."""
+        rows, length = self.batch_size or self.default_batch_size, self.seq_len or self.default_seq_len
+        return Footprint(
+            params=self.layers * (2 * self.width * self.neurons + 3 * self.width + self.neurons),
+            tokens=rows * length,
+            activations=4 * rows * length * (3 * self.width + 2 * self.neurons),
+            channels=self.layers * self.neurons,
+            sites=self.layers,
+        )
 
     def build(self) -> Workload:
         """The stack in float32 on the CPU with random inputs."""

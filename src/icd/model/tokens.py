@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from icd.errors import MissingResource
 
@@ -39,9 +39,29 @@ def random_tokens(low: int, high: int, shape: tuple[int, int], calibration_token
     batches = chunks(min(calibration_tokens, 2048))
 
     def draw(*shape: int) -> dict[str, torch.Tensor]:
-        return {"input_ids": torch.randint(low, high, shape, generator=generator)}
+        return {"input_ids": torch.randint(low, high, shape, generator=generator, device="cpu")}
 
     return Tokens(draw(*shape), tuple(draw(BATCH, LENGTH) for _ in range(batches)), ())
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether ``folder`` holds a tokenizer's vocabulary."""
+    return (folder / "tokenizer.json").is_file() or (folder / "vocab.txt").is_file()
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer in ``folder``, padding on the right; `MissingResource` where there is none."""
+    from transformers import AutoTokenizer
+
+    if not has_tokenizer(folder):
+        raise MissingResource(
+            f"model.weights: the directory {folder.name!r} holds weights and no tokenizer; "
+            "put tokenizer.json beside them"
+        )
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right", local_files_only=True)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
 def text_tokens(
@@ -60,18 +80,9 @@ def text_tokens(
 
     Raises `MissingResource` where ``folder`` holds no tokenizer.
     """
-    from transformers import AutoTokenizer
-
     from icd.model.text import calibration_batches, packed, probe_batches
 
-    if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.txt").is_file():
-        raise MissingResource(
-            f"model.weights: the directory {folder.name!r} holds weights and no tokenizer; "
-            "put tokenizer.json beside them"
-        )
-    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer = load_tokenizer(folder)
     calibration = calibration_batches(tokenizer, calibration_tokens, calibration_text)
     inputs = {"input_ids": packed(tokenizer, *shape, start=seed)}
     return Tokens(inputs, calibration, probe_batches(tokenizer, probe_sentences, probe_text))

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from icd.contracts import Accesses, ModelCard, Workload
+from icd.contracts import Accesses, Footprint, ModelCard, Workload
 from icd.errors import ConfigError
 from icd.model.trace_file import MAX_ROWS, locate, read
 from icd.model.trace_planted import planted
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from icd.contracts import Inputs
 
 ELEMENT_BYTES = 4
+PLANTED_ROWS = 2048
 WINDOWS = 256  # sequences that the trace is cut into for calibration
 
 
@@ -89,6 +90,14 @@ class Trace:
         """Nothing is left open."""
         return self
 
+    def footprint(self) -> Footprint | None:
+        """Of the table and the reads; of a recorded trace without ``rows`` not known before it is read."""
+        if self.path is not None and self.rows is None:
+            return None
+        size, elements = self.rows or PLANTED_ROWS, self.row_bytes // ELEMENT_BYTES
+        reads = self.max_reads if self.path else min(self.max_reads, self.records)
+        return Footprint(size * elements, reads, 4 * (3 * reads + WINDOWS * size) * elements, size, 1)
+
     def build(self) -> Workload:
         """The table in float32 on the CPU, and the reads as its timed inputs."""
         from icd.model.trace_module import TraceModel
@@ -120,7 +129,7 @@ class Trace:
         return accesses, size, card, {"path": {"file": path.name, "sha256": digest}}
 
     def _planted(self) -> tuple[Accesses, int, ModelCard, dict[str, Mapping[str, Any]]]:
-        size = self.rows or 2048
+        size = self.rows or PLANTED_ROWS
         accesses = planted(
             size,
             group=self.group,

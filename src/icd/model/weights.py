@@ -9,15 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from icd.errors import ConfigError, MissingResource
-
-CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
+from icd.model.hub import CONFIG, INDEX, SINGLE, HubError, cache_name, cached, download
 
 
 def check_weights(value: str) -> None:
@@ -38,7 +34,26 @@ def check_weights(value: str) -> None:
 def lacking(folder: Path) -> list[str]:
     """The files that ``folder`` would need to hold a model and does not."""
     needed = [CONFIG, *(weight_files(folder) or [SINGLE])]
-    return [name for name in needed if not (folder / name).is_file()]
+    out = [name for name in needed if not (folder / name).is_file()]
+    return out or [f"the end of {name}" for name in needed[1:] if cut_short(folder / name)]
+
+
+def cut_short(file: Path) -> bool:
+    """Whether a safetensors file is shorter than its header says: a download that broke off, or a pointer.
+
+    The format: eight bytes with the header's length, a JSON header with ``data_offsets``, the tensors.
+    """
+    with file.open("rb") as data:
+        length = int.from_bytes(data.read(8), "little")
+        size = file.stat().st_size
+        if 8 + length > size:
+            return True
+        try:
+            header = json.loads(data.read(length))
+            end = max((t["data_offsets"][1] for k, t in header.items() if k != "__metadata__"), default=0)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            return True
+    return 8 + length + int(end) > size
 
 
 def weight_files(folder: Path) -> list[str]:
@@ -50,6 +65,14 @@ def weight_files(folder: Path) -> list[str]:
     return shards(folder / INDEX)
 
 
+def shape_of(weights: str, shape: Mapping[str, int]) -> dict[str, int]:
+    """``shape``, or what the configuration in the directory ``weights`` says of a model."""
+    if weights in ("auto", "pretrained", "random"):
+        return dict(shape)
+    given = json.loads((Path(weights) / CONFIG).read_text("utf-8"))
+    return {**shape, **{key: value for key, value in given.items() if isinstance(value, int)}}
+
+
 def shards(index: Path) -> list[str]:
     """Names of the shards that an index file lists."""
     return sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
@@ -57,15 +80,46 @@ def shards(index: Path) -> list[str]:
 
 def digest(folder: Path) -> str:
     """SHA-256 over the weight files of ``folder``, in the order of their names."""
+    return sha256(folder / name for name in weight_files(folder))
+
+
+def sha256(files: Iterable[Path]) -> str:
+    """Hex digest of the contents of ``files``, one behind the other."""
     total = hashlib.sha256()
-    for name in weight_files(folder):
-        with (folder / name).open("rb") as file:
+    for path in files:
+        with path.open("rb") as file:
             while block := file.read(1 << 24):
                 total.update(block)
     return total.hexdigest()
 
 
-def find(repo: str | None, weights: str, timeout_s: float) -> Path | None:
+def data_folder(repo: str) -> Path | None:
+    """Where ICD_DATA_DIR keeps the model of ``repo``; None without that variable."""
+    base = os.environ.get("ICD_DATA_DIR")
+    return Path(base) / "models" / repo.rpartition("/")[2] if base else None
+
+
+def here(repo: str) -> tuple[Path | None, list[str]]:
+    """The directory on this machine that holds all of ``repo``'s model, or None; and where it was looked for.
+
+    ICD_DATA_DIR first, then the hub's cache; the places as the variables that name them.
+    """
+    places = [(data_folder(repo), f"ICD_DATA_DIR/models/{repo.rpartition('/')[2]}")]
+    places.append((cached(repo), cache_name()))
+    if places[0][0] is None:
+        del places[0]
+    for folder, _ in places:
+        if folder is not None and folder.is_dir() and not lacking(folder):
+            return folder, []
+    return None, [
+        f"{name} (incomplete: it lacks {' and '.join(lacking(folder))})"
+        if folder is not None and folder.is_dir()
+        else name
+        for folder, name in places
+    ]
+
+
+def find(repo: str | None, weights: str, timeout_s: float, model: str) -> Path | None:
     """The directory of the trained weights of ``repo``, or None where ``weights`` allows random ones.
 
     ``repo`` None: no trained weights of this shape are published.
@@ -83,74 +137,20 @@ def find(repo: str | None, weights: str, timeout_s: float) -> Path | None:
             "model.weights=pretrained: no trained weights of this shape are published; "
             "name a directory with model.weights=DIR, or use model.weights=random"
         )
-    name = repo.rpartition("/")[2]
-    looked = []
-    if "ICD_DATA_DIR" in os.environ:
-        folder = Path(os.environ["ICD_DATA_DIR"]) / "models" / name
-        if folder.is_dir() and not lacking(folder):
+    folder, looked = here(repo)
+    if folder is not None:
+        return folder
+    try:
+        folder, _ = download(repo, None, timeout_s)
+        if not lacking(folder):
             return folder
-        looked.append(f"ICD_DATA_DIR/models/{name}")
-    found, reason = _from_hub(repo, timeout_s)
-    if found is not None or weights == "auto":
-        return found
-    looked.append(f"the hub and its cache ({reason})")
+        reason = f"it lacks {' and '.join(lacking(folder))}"
+    except HubError as error:
+        reason = str(error)
+    if weights == "auto":
+        return None
     raise MissingResource(
-        f"model.weights=pretrained: no trained weights of {repo} in {' or '.join(looked)}; "
-        "name a directory with model.weights=DIR, or use model.weights=random"
+        f"model.weights=pretrained: no trained weights of {repo} in {', in '.join(looked)}, or from the hub "
+        f"({reason}); fetch them where there is a network: icd fetch model={model}; "
+        "or name a directory with model.weights=DIR, or use model.weights=random"
     )
-
-
-def _from_hub(repo: str, timeout_s: float) -> tuple[Path | None, str]:
-    """The cached snapshot, filled from the hub where it answers within ``timeout_s``."""
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
-
-    cached = try_to_load_from_cache(repo, CONFIG)
-    if isinstance(cached, str) and not lacking(Path(cached).parent):
-        return Path(cached).parent, ""
-    if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
-        return None, "HF_HUB_OFFLINE is set"
-    if not hub_answers(timeout_s):
-        return None, f"the hub did not answer within {timeout_s:g} s"
-
-    def download(name: str) -> Path:
-        return Path(hf_hub_download(repo, name, etag_timeout=timeout_s))
-
-    try:
-        folder = download(CONFIG).parent
-        for name in _published_weights(download):
-            download(name)
-    except (OSError, ValueError) as error:
-        return None, f"{type(error).__name__}: the hub did not answer"
-    for name in TOKENIZER:
-        try:
-            download(name)
-        except (OSError, ValueError):  # a tokenizer has some of these files
-            continue
-    return folder, ""
-
-
-def _published_weights(download: Callable[[str], Path]) -> list[str]:
-    """Names of the weight files of a repository: its shards where it has an index, else the one file."""
-    from huggingface_hub.errors import EntryNotFoundError
-
-    try:
-        return shards(download(INDEX))
-    except EntryNotFoundError:
-        return [SINGLE]
-
-
-def hub_answers(timeout_s: float) -> bool:
-    """Whether the hub accepts a connection within ``timeout_s``; taken for granted behind a proxy.
-
-    Its client retries for half a minute where there is no network, which is no way to find that out.
-    """
-    from huggingface_hub.constants import ENDPOINT
-
-    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
-        return True
-    url = urlsplit(ENDPOINT)
-    try:
-        with socket.create_connection((url.hostname, url.port or 443), timeout=timeout_s):
-            return True
-    except OSError:
-        return False

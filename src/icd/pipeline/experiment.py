@@ -9,6 +9,7 @@ from typing import Any
 from icd.contracts import Engine, Graph, Model, PrecisionSpec, Quality, Transform
 from icd.errors import ConfigError, MissingResource
 from icd.measure.hardware import Hardware
+from icd.pipeline.memory import check_host
 from icd.pipeline.plans import Pipeline
 from icd.solver.base import LayoutSolver
 
@@ -42,6 +43,9 @@ class Experiment:
     def check(self) -> None:
         """What no single part can see: missing resources and combinations that cannot be run."""
         self.model.check()
+        footprint = self.model.footprint()
+        if footprint is not None:
+            check_host(self.model.name, footprint, len(self.pipeline.arms))
         if self.model.simulated and not isinstance(self.hardware, Hardware):
             raise ConfigError(
                 f"model={self.model.name} is simulated and needs a device's figures; "

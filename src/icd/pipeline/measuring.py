@@ -13,10 +13,11 @@ from typing import Any
 
 from icd.contracts import Missing, Sample, Step, Workload
 from icd.measure.environment import torch_environment
+from icd.measure.latency import LatencyRecord
 from icd.pipeline.arms import Arm, Prepared, shuffle_layouts, shuffled_sites
 from icd.pipeline.checks import engine_check
 from icd.pipeline.device import enter
-from icd.pipeline.energy import add_energy, open_energy
+from icd.pipeline.energy import SIMULATED, add_energy, open_energy
 from icd.pipeline.experiment import Experiment
 from icd.pipeline.judging import describe, judge
 from icd.pipeline.simulating import simulate_steps
@@ -31,7 +32,7 @@ def measure(
 ) -> dict[str, Any]:
     """Samples, checks, quality and what was executed, of one process.
 
-    ``power``: rows of power.csv; ``no_energy``: why there is no energy; ``throttling``: the reasons seen;
+    ``power``: rows of power.csv; ``no_energy``, ``no_cold``: why there is none; ``throttling``: reasons seen;
     ``stopped``, ``load_start``, ``load_1min``, ``clocks_set``: see `icd.pipeline.timing.Timing.summary`.
     """
     enter(device)
@@ -43,6 +44,7 @@ def measure(
     executed: dict[str, Any] = {}
     simulated = values["dense"].card.simulated
     meter, energy = open_energy(protocol, device, simulated)
+    cold: LatencyRecord | Missing = Missing(SIMULATED)
     timing = Timing(
         protocol,
         process,
@@ -68,21 +70,24 @@ def measure(
             continue
         samples += timing.allocation(steps, allocation, _seed(experiment.seed, process, allocation)).samples
         if allocation == 0:
+            seed = _seed(experiment.seed, process, protocol.allocations)
+            cold = timing.cold(steps, seed)
             add_energy(
                 energy,
                 meter,
                 steps,
                 protocol,
                 process=process,
-                seed=_seed(experiment.seed, process, protocol.allocations),
+                seed=seed,
                 device=device,
                 first_round=timing.count,
                 done=progress(tell, "measuring energy", protocol.power_rounds),
             )
     return {
-        "samples": samples + energy.samples,
+        "samples": samples + ([] if isinstance(cold, Missing) else cold.samples) + energy.samples,
         "power": energy.power,
         "no_energy": energy.missing,
+        "no_cold": cold.reason if isinstance(cold, Missing) else None,
         "throttling": sorted(timing.throttling | energy.throttling),
         **timing.summary(),
         "checks": checks,

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from icd.contracts import Layouts, Workload
+from icd.contracts import Footprint, Layouts, Workload
 from icd.graph.nets import build_nets
 from icd.model.calibration import collect
 from icd.model.declared import check_sites
@@ -25,6 +25,7 @@ from icd.pipeline.checks import equivalence
 from icd.pipeline.device import resolve
 from icd.pipeline.experiment import Experiment
 from icd.pipeline.layouts import Task, geometry, live_graph, site_costs, solve_all, total_cost
+from icd.pipeline.memory import check_gpu, check_host, news
 from icd.pipeline.plans import accept
 from icd.transform.calibrate import check_calibration, collect_amax
 from icd.transform.order import ordered
@@ -40,9 +41,12 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
     """Run everything before timing; the transformed weights are written below ``folder``."""
     device = "cpu" if experiment.model.simulated else resolve(experiment.device)
     tell("stage", what="model", message=f"building {experiment.model.name}")
+    known = experiment.model.footprint()
+    check_memory(experiment, known, device)
     model = experiment.model.resolve()
     dense = model.build()
     check_sites(dense.module, dense.sites)
+    check_memory(experiment, news(known, dense), device)
     notice = RANDOM.format(model.name) if dense.card.weights == "random" else ""
     if notice:
         tell("notice", message=notice)
@@ -168,6 +172,16 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
             else "no re-permutation kept",
         },
     )
+
+
+def check_memory(experiment: Experiment, footprint: Footprint | None, device: str) -> None:
+    """MissingResource where a run of this footprint does not fit; nothing where there is none."""
+    if footprint is None:
+        return
+    arms, element_bytes = len(experiment.pipeline.arms), experiment.precision.element_bytes(device)
+    arms += element_bytes < 2 and "dense" in experiment.pipeline.arms  # dense_bf16
+    check_host(experiment.model.name, footprint, arms)
+    check_gpu(experiment.model.name, footprint, arms, element_bytes, device)
 
 
 def _recipes(experiment: Experiment, layouts: Mapping[str, Layouts], device: str) -> tuple[Arm, ...]:

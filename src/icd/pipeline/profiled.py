@@ -1,47 +1,62 @@
-"""The process that ncu watches: one arm's step, warmed up, then one forward between start and stop.
-
-The step is built as it is timed, but without the CUDA graph: ncu runs kernels one by one, so the graph
-would change nothing but the way they are launched.
-"""
+"""The process that ncu watches: every arm's step, warmed up, then forwards between start and stop."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from icd.measure.cold import Flush
 from icd.pipeline.arms import Prepared
 from icd.pipeline.device import enter
 from icd.pipeline.experiment import Experiment
 from icd.pipeline.measuring import lay_out, load_values, step_of
 
-WARM_UP = 5  # forwards before the profiled one: the caches then hold what a forward leaves
+WARM_UP = 5  # forwards before the profiled ones
 
 
 def profile(
     experiment: Experiment,
     prepared: Prepared,
-    arm: str,
+    arms: Sequence[str],
+    regimes: Sequence[str],
+    launches: int,
     repetition: int,
+    captured: bool,
     device: str,
     tell: Callable[..., None],
 ) -> dict[str, Any]:
-    """Run the arm's step under the profiler; ``{"executed": ...}`` says what ran."""
+    """Run ``launches`` forwards of every arm and regime under the profiler, a marker before each.
+
+    ``captured``: the step as it is timed, else without its CUDA graph. Returns ``executed`` of every arm
+    and ``forwards``: ``[arm, regime]`` of each profiled forward, in order.
+    """
     import torch
 
     enter(device)
-    recipe = next(a for a in prepared.arms if a.name == arm)
-    workload = lay_out(recipe, load_values(prepared), experiment.seed, repetition, 0)
-    step = step_of(without_graph(experiment), recipe, workload, device)
-    for _ in range(WARM_UP):
-        step()
-    torch.cuda.synchronize()
+    values = load_values(prepared)
+    flush = Flush(device)
     cudart: Any = torch.cuda.cudart()
-    cudart.cudaProfilerStart()
-    step()
-    torch.cuda.synchronize()
-    cudart.cudaProfilerStop()
-    return {"executed": dict(step.executed)}
+    executed, forwards = {}, []
+    for done, name in enumerate(arms):
+        recipe = next(a for a in prepared.arms if a.name == name)
+        workload = lay_out(recipe, values, experiment.seed, repetition, 0)
+        step = step_of(experiment if captured else without_graph(experiment), recipe, workload, device)
+        executed[name] = dict(step.executed)
+        for _ in range(WARM_UP):
+            step()
+        for regime in regimes:
+            for _ in range(launches):
+                (flush if regime == "cold" else step)()
+                torch.cuda.synchronize()
+                cudart.cudaProfilerStart()
+                torch.cuda._sleep(1)
+                step()
+                torch.cuda.synchronize()
+                cudart.cudaProfilerStop()
+                forwards.append([name, regime])
+        tell("progress", what="profiling", done=done + 1, total=len(arms))
+    return {"executed": executed, "forwards": forwards}
 
 
 def without_graph(experiment: Experiment) -> Experiment:

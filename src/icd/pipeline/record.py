@@ -11,13 +11,17 @@ from icd.pipeline.computed import break_even, computed, count_tiles, site_table
 from icd.pipeline.experiment import Experiment
 from icd.pipeline.layouts import total_cost
 from icd.pipeline.measurement import Measurement
-from icd.pipeline.profiling import L2Record
+from icd.pipeline.profiling import LAUNCHES, SUFFIX, L2Record
 from icd.pipeline.tags import tags
 from icd.stats.derive import derive
 from icd.stats.wall import wall_check
 
 SCHEMA = "icd.metrics/1"
-L2_METRICS = ("l2_served_pct", "l2_lookup_hit_pct", "dram_bytes_per_token")
+L2_METRICS = tuple(
+    metric + suffix
+    for metric in ("l2_served_pct", "l2_lookup_hit_pct", "dram_bytes_per_token")
+    for suffix in SUFFIX.values()
+)
 ENERGY_METRICS = ("energy_j", "watts", "idle_watts")
 
 
@@ -166,8 +170,10 @@ def protocol(experiment: Experiment, taken: Measurement) -> dict[str, Any]:
         },
         "l2": {
             "repetitions": len({s.process for s in taken.l2.samples}),
-            "regime": "warm",
-            "note": "one profiled forward a repetition, each in a process of its own, under ncu",
+            "regimes": list(SUFFIX),
+            "launches": LAUNCHES,
+            "note": "a repetition is a process under ncu with fresh copies of all arms; "
+            "its launches are averaged",
         },
         "wall": {
             "vs_events_pct": wall,
@@ -178,10 +184,11 @@ def protocol(experiment: Experiment, taken: Measurement) -> dict[str, Any]:
 
 def missing_reasons(processes: Sequence[Mapping[str, Any]], l2: L2Record) -> dict[str, str]:
     """Why a metric has no sample, in the words of the backend that was to read it."""
-    energy = next((p["no_energy"] for p in processes if p["no_energy"]), None)
+    energy, cold = (next((p[k] for p in processes if p[k]), None) for k in ("no_energy", "no_cold"))
     return {
         **(dict.fromkeys(L2_METRICS, l2.missing) if l2.missing else {}),
         **(dict.fromkeys(ENERGY_METRICS, energy) if energy else {}),
+        **({"latency_cold_ms": cold} if cold else {}),
     }
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from icd.contracts import Step
+from icd.contracts import Missing, Step
 from icd.measure.adaptive import Adaptive
+from icd.measure.cold import Flush
 from icd.measure.environment import load_1min
 from icd.measure.inflight import Clock, SystemClock
 from icd.measure.latency import LatencyRecord, measure_rounds
@@ -66,6 +67,28 @@ class Timing:
         self.clocks_set |= record.clocks_set
         criterion = adaptive.criterion if adaptive else "rounds"
         self.stopped.append(width.allocation(number, criterion, record.samples, names))
+        return record
+
+    def cold(self, steps: Mapping[str, Step], seed: int) -> LatencyRecord | Missing:
+        """``measure.cold_rounds`` rounds of ``steps`` with a flushed L2."""
+        if not self.protocol.cold_rounds:
+            return Missing("measure.cold_rounds=0")
+        if not self.device.startswith("cuda"):
+            return Missing("the device is a CPU: a cold cache is measured on a GPU")
+        names = list(steps)
+        record = measure_rounds(
+            steps,
+            [[names[i] for i in order] for order in rounds(len(names), self.protocol.cold_rounds, seed)],
+            self.protocol,
+            process=self.process,
+            allocation=0,
+            device=self.device,
+            done=lambda number: self._look(),
+            meter=self.meter,
+            flush=Flush(self.device),
+        )
+        self.throttling |= record.throttling
+        self.clocks_set |= record.clocks_set
         return record
 
     def _adaptive(self, names: Sequence[str], seed: int, budget_s: float) -> Adaptive:

@@ -44,6 +44,12 @@ ARM = {
     "l2_lookup_hit_pct": ("l2", "lookup_hit_pct"),
     "dram_bytes_per_token": ("l2", "dram_bytes_per_token"),
     "l2_source": ("l2", "source"),
+    "latency_cold_mean_ms": ("latency_cold_ms", "mean"),
+    "latency_cold_ci95_lo_ms": ("latency_cold_ms", "ci95", 0),
+    "latency_cold_ci95_hi_ms": ("latency_cold_ms", "ci95", 1),
+    "l2_cold_served_pct": ("l2_cold", "served_pct"),
+    "l2_cold_lookup_hit_pct": ("l2_cold", "lookup_hit_pct"),
+    "dram_cold_bytes_per_token": ("l2_cold", "dram_bytes_per_token"),
     "ept_j_per_token": ("energy", "ept_j"),
     "power_w": ("energy", "watts"),
     "idle_power_w": ("energy", "idle_watts"),
@@ -63,7 +69,7 @@ ARM = {
     "engine_check_tolerance": ("engine_check", "tolerance"),
     "engine_check_ok": ("engine_check", "ok"),
 }
-BLOCKS = ("latency", "ept", "dram")
+BLOCKS = ("latency", "latency_cold", "ept", "dram", "dram_cold")
 COMPARISON = {
     **{
         column: path
@@ -93,6 +99,9 @@ COMPARISON = {
     "l2_n_units": ("l2_pp", "n_units"),
     "l2_metric": ("l2_pp", "metric"),
     "l2_regime": ("l2_pp", "regime"),
+    "l2_cold_delta_pp": ("l2_cold_pp", "delta"),
+    "l2_cold_ci_lo_pp": ("l2_cold_pp", "ci95", 0),
+    "l2_cold_ci_hi_pp": ("l2_cold_pp", "ci95", 1),
     "C_delta_pct": ("cost", "C_delta_pct"),
     "Q_delta": ("cost", "Q_delta"),
     "tiles_delta_pct": ("tiles", "delta_pct"),

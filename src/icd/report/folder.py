@@ -29,6 +29,7 @@ class Run:
     metrics: Mapping[str, Any]
     lock: Mapping[str, Any] = field(default_factory=dict)
     env: Mapping[str, Any] = field(default_factory=dict)
+    ncu: Mapping[str, Any] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
     before: Mapping[str, IntArray] = field(default_factory=dict)
     after: Mapping[str, IntArray] = field(default_factory=dict)
@@ -58,6 +59,7 @@ def load(folder: Path) -> Run:
         metrics,
         lock=read_json(folder / "config.lock.json"),
         env=read_json(folder / "env.json"),
+        ncu=read_json(folder / "ncu.json"),
         samples=tuple(read_samples(folder / "samples.csv.gz")),
         before=_integers(before.get("layouts")),
         after=_integers(after.get("layouts")),

