@@ -102,3 +102,8 @@ def test_the_command_line_imports_no_framework():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_planner_is_refused_where_no_time_is_measured(tmp_path):
+    done = icd("runtime=auto", "tracking=none", cwd=tmp_path)
+    assert done.returncode == 2 and "runtime=auto chooses by measured time" in done.stderr

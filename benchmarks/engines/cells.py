@@ -24,7 +24,7 @@ from icd.transform.quantize import Precision
 
 GROUPS = ["heads", "neurons", "d_inner"]
 SPARSITIES = (0.3, 0.5, 0.7)
-ROUNDS, WARM_UP = 12, 5
+ROUNDS, WARM_UP = 30, 5
 BLOCK_MS = 20.0
 
 
@@ -83,9 +83,9 @@ def candidates(cell: Cell, workload: Workload, device: str) -> list[Candidate]:
     for sparsity in SPARSITIES:
         pruned = Channel(sparsity, "random", GROUPS, 0).apply(workload, None)
         gathered = permute(pruned, {s.name: sliced_layout(pruned.live_mask(s)) for s in pruned.sites})
-        engines: list[tuple[str, Any]] = [("compact", Compact(64, 64))]
+        engines: list[tuple[str, Any]] = [("compact", Compact(64, 64)), ("masked", Masked(64, 64))]
         if sparsity == 0.5:
-            engines += [("masked", Masked(64, 64)), ("auto", Auto(64, 64))]
+            engines.append(("auto", Auto(64, 64)))
         for name, engine in engines:
             out.append(ours(name, sparsity, engine, gathered, precision, device))
         if sparsity == 0.5:

@@ -321,6 +321,31 @@ class AccessTrace(Protocol):
     def recorded_reads(self, inputs: Inputs) -> Reads: ...
 
 
+class Work(NamedTuple):
+    """Arithmetic of one operator in one call, and its least bytes: every operand and result once.
+
+    ``kind``: linear, attention, scan, ...; ``rate``: the format whose peak rate bounds it (fp32, bf16, fp8,
+    ...); ``weight_bytes``: how many of ``bytes`` are parameters.
+    """
+
+    kind: str
+    rate: str
+    flops: float
+    bytes: float
+    weight_bytes: float
+
+
+@runtime_checkable
+class OwnWork(Protocol):
+    """A module that says itself what it computes beside the modules below it.
+
+    For operators that are no module of torch's (a scan), and for layers that execute less than
+    ``in_features`` x ``out_features``. ``x`` is what the module is called on.
+    """
+
+    def own_work(self, x: torch.Tensor) -> Iterable[Work]: ...
+
+
 class Sample(NamedTuple):
     """One raw sample; a row of ``samples.csv.gz``.
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import yaml
 
+from icd.choices import conf_dir
 from icd.contracts import Reads, inverse
 from icd.graph.nets import build_nets
 from icd.graph.trace import Trace
 from icd.measure.hardware import Hardware
-from icd.measure.simulate import executed_reads, replay_trace, simulate
+from icd.measure.l2 import READ, Profile, parse, rates
+from icd.measure.simulate import Layer, executed_reads, replay_trace, simulate
 from icd.runtime.compact import Compact
 from icd.solver import fit
 from icd.transform.channel import Channel
@@ -77,3 +82,16 @@ def test_linear_layers_do_not_care_about_a_layout():
     workload = mock().build()
     turned = permute(workload, {s.name: inverse(np.roll(np.arange(s.size), 7)) for s in workload.sites})
     assert figures(turned) == figures(workload)
+
+
+@pytest.mark.parametrize(("heads", "neurons", "first"), [(12, 3072, 0), (6, 1536, 3)], ids=["dense", "half"])
+def test_the_simulated_share_of_bert_is_within_ten_points_of_ncus_on_an_h200(heads, neurons, first):
+    fields = yaml.safe_load((conf_dir() / "hardware" / "h200.yaml").read_text())
+    fields.pop("_target_")
+    wide = 64 * heads
+    layer = [Layer(3 * wide, 768), Layer(768, wide), Layer(neurons, 768), Layer(768, neurons)]
+    found = simulate(12 * layer, 128, "bf16", Hardware(**fields))
+    kernel = parse((Path(__file__).parent / "ncu" / "graph.csv").read_text()).kernels[first]
+    measured = rates(Profile((kernel,)), 128)
+    assert abs(found.served_pct - measured.l2_served_pct) < 10
+    assert found.dram_bytes == pytest.approx(kernel.values[READ], rel=0.02)

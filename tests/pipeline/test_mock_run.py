@@ -47,6 +47,15 @@ def test_every_simulated_value_says_so(metrics, mock_run):
         assert arm["engine_check"]["ok"] and arm["quality"]["source"] == "executed"
 
 
+def test_work_is_counted_and_a_simulated_latency_has_no_roofline(metrics):
+    work = {arm: block["roofline"] for arm, block in metrics["arms"].items()}
+    assert work["iterative"]["flops"] == work["sliced"]["flops"] == work["dense"]["flops"] / 2
+    assert work["linear"]["flops"] > 0.75 * work["dense"]["flops"]
+    for block in work.values():
+        assert block["of_bound_pct"] is None and "simulated" in block["reason"]
+    assert metrics["hardware"]["asked"] == "mock" and metrics["hardware"]["source"] == "file"
+
+
 def test_a_missing_value_has_a_reason_beside_it(metrics):
     def walk(node, path=""):
         if isinstance(node, dict):
@@ -60,7 +69,7 @@ def test_a_missing_value_has_a_reason_beside_it(metrics):
             for v in node:
                 walk(v, path)
 
-    walk({k: metrics[k] for k in ("arms", "compare", "solver", "bridge")})
+    walk({k: metrics[k] for k in ("arms", "compare", "solver", "bridge", "hardware")})
 
 
 def test_the_tiles_that_compact_drops_are_those_the_layout_gathered(metrics):
@@ -88,8 +97,9 @@ def test_the_run_verifies(mock_run):
         ("metrics.json", lambda t: t.replace('"delta_pct": -49', '"delta_pct": -59', 1)),
         ("metrics.json", lambda t: t.replace('"pass": true', '"pass": null', 1)),
         ("metrics.json", lambda t: re.sub(r'"Q": 0\.(\d)', r'"Q": 0.9\1', t)),
+        ("metrics.json", lambda t: re.sub(r'"intensity": (\d)', r'"intensity": 9\1', t)),
     ],
-    ids=["interval", "gate", "modularity"],
+    ids=["interval", "gate", "modularity", "roofline"],
 )
 def test_a_changed_figure_is_found_even_when_the_sums_were_made_to_fit(mock_run, tmp_path, file, change):
     copy = tmp_path / "copy"

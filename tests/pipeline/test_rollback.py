@@ -44,6 +44,19 @@ def experiment(*overrides):
     return dataclasses.replace(check(cfg), model=model)
 
 
+WORK = [{"kind": "linear", "rate": "fp32", "calls": 1, "flops": 1e9, "bytes": 1e7, "weight_bytes": 1e6}]
+DEVICE = {
+    "asked": "auto",
+    "source": "read",
+    "is_device": True,
+    "name": "a CPU",
+    "kind": "cpu",
+    "dram_gb_s": 10.0,
+    "tflops": {"fp32": 0.2},
+    "notes": [],
+}
+
+
 class Child:
     """Stands in for child processes; ``slower`` and ``hungrier``: factors of any layout but linear's."""
 
@@ -72,6 +85,8 @@ class Child:
             "clocks_set": None,
             "checks": {a.name: {"max_rel_err": 0.0, "tolerance": 1e-4, "ok": True} for a in arms},
             "quality": {},
+            "work": {a.name: WORK for a in arms},
+            "hardware": DEVICE if process == 0 else None,
             "executed": {a.name: ran for a in arms},
             "environment": {"device": "cpu"},
         }
@@ -193,7 +208,7 @@ def test_one_worse_figure_or_a_switch_keeps_the_new_layout(tmp_path, slower, hun
     assert "was not rolled back by measurement" in page and "Root cause" not in page
 
 
-@pytest.mark.parametrize("what", ["decision", "cause", "sample", "removed"])
+@pytest.mark.parametrize("what", ["decision", "cause", "sample", "removed", "roofline"])
 def test_a_changed_rollback_is_found_even_when_the_sums_were_made_to_fit(rolled, tmp_path, what):
     folder = shutil.copytree(rolled[0], tmp_path / "copy")
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -208,6 +223,9 @@ def test_a_changed_rollback_is_found_even_when_the_sums_were_made_to_fit(rolled,
         changed = metrics["rollback"]
         if what == "decision":
             changed["metrics"] = ["latency"]
+        elif what == "roofline":
+            assert changed["first"]["arms"]["dense"]["roofline"]["limit"] == "compute"
+            changed["first"]["arms"]["dense"]["roofline"]["of_bound_pct"] = 99.0
         else:
             changed["root_cause"][0]["supported"] = True
         (folder / "metrics.json").write_text(json.dumps(metrics))

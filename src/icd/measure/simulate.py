@@ -1,11 +1,12 @@
 """Simulated figures of a step on a device that is not here: L2 share, DRAM bytes, latency, energy.
 
-Every linear layer is read as an engine reads it: panel after panel of 64 output rows, each once for
-every 128 tokens, activations streamed beside it; a module that has a recorded trace is read as recorded,
-without arithmetic. The trace of cache lines runs through a set-associative
-LRU cache; latency is the roofline of arithmetic, L2 and DRAM traffic plus launches; energy is idle power
-over that time plus what arithmetic and DRAM traffic cost. Nothing here is measured, and every value
-says so.
+Every linear layer is read as an engine reads it: panel after panel of output rows, each once for every
+128 tokens, activations streamed beside it; a panel has 128 rows where that gives enough tiles to fill a
+device, else 64. Activations pass through two buffers that take turns, so that a layer finds what the one
+before it wrote. A module that has a recorded trace is read as recorded, without arithmetic. The trace of
+cache lines runs through a set-associative LRU cache; latency is the roofline of arithmetic, L2 and DRAM traffic
+plus launches; energy is idle power over that time plus what arithmetic and DRAM traffic cost. Nothing here
+is measured, and every value says so. docs/SOP.md says how far it is from counters.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 
     from icd.contracts import Inputs
 
-PANEL_ROWS = 64
+PANEL_ROWS, SMALL_PANEL_ROWS = 128, 64
 TOKEN_ROWS = 128
+ENOUGH_TILES = 16  # of the larger panels, below which a library takes smaller ones
 FLOAT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 1, "int8": 1}
 
 
@@ -51,9 +53,17 @@ class Layer:
         """Two for each weight and token."""
         return 2.0 * self.out * self.inner * tokens
 
-    def lines(self, tokens: int, width: int, line: int, base: int) -> tuple[np.ndarray, int]:
+    def lines(self, tokens: int, width: int, line: int, base: int, given: int = 0) -> tuple[np.ndarray, int]:
         """See `layer_trace`."""
-        return layer_trace(self, tokens, width, line, base)
+        return layer_trace(self, tokens, width, line, base, given)
+
+    def written(self, tokens: int, width: int, line: int) -> int:
+        """Lines of the output."""
+        return tokens * -(-self.out * width // line)
+
+    def read(self, tokens: int, width: int, line: int) -> int:
+        """Lines of the input."""
+        return tokens * -(-self.inner * width // line)
 
 
 @dataclass(frozen=True)
@@ -66,9 +76,17 @@ class Replay:
         """None: moving bytes is all that a trace does."""
         return 0.0
 
-    def lines(self, tokens: int, width: int, line: int, base: int) -> tuple[np.ndarray, int]:
+    def lines(self, tokens: int, width: int, line: int, base: int, given: int = 0) -> tuple[np.ndarray, int]:
         """See `replay_trace`."""
         return replay_trace(self.reads, width, line, base)
+
+    def written(self, tokens: int, width: int, line: int) -> int:
+        """None."""
+        return 0
+
+    def read(self, tokens: int, width: int, line: int) -> int:
+        """None beside what was recorded."""
+        return 0
 
 
 def linear_layers(module: torch.nn.Module) -> list[Layer]:
@@ -92,11 +110,15 @@ def simulate(layers: Sequence[Layer | Replay], tokens: int, precision: str, hard
     ages = np.zeros((sets, hardware.l2_ways), np.int64)
     clock = np.zeros(1, np.int64)
     seconds = joules = hits = misses = 0.0
+    shape = (tokens, width, hardware.line_bytes)
+    buffer = max((max(layer.read(*shape), layer.written(*shape)) for layer in layers), default=0)
     for timed in (False, True):  # the first forward warms the cache
-        base = 0
-        for layer in layers:
-            trace, base = layer.lines(tokens, width, hardware.line_bytes, base)
+        base = 2 * buffer
+        for number, layer in enumerate(layers):
+            given, left = buffer * (number % 2), buffer * ((number + 1) % 2)
+            trace, base = layer.lines(*shape, base, given)
             hit, miss = replay(trace, tags, ages, clock)
+            replay(left + np.arange(layer.written(*shape), dtype=np.int64), tags, ages, clock)
             if not timed:
                 continue
             flops = layer.flops(tokens)
@@ -117,21 +139,31 @@ def simulate(layers: Sequence[Layer | Replay], tokens: int, precision: str, hard
     )
 
 
-def layer_trace(layer: Layer, tokens: int, width: int, line: int, base: int) -> tuple[np.ndarray, int]:
-    """Line numbers read by one layer, and the first line number behind its data.
+def panel_rows(out: int, tokens: int) -> int:
+    """Weight rows of a panel."""
+    tiles = -(-out // PANEL_ROWS) * -(-tokens // TOKEN_ROWS)
+    return PANEL_ROWS if tiles >= ENOUGH_TILES else SMALL_PANEL_ROWS
 
-    Order: for each panel of 64 weight rows, for each block of 128 tokens: the panel, then the block's
+
+def layer_trace(
+    layer: Layer, tokens: int, width: int, line: int, base: int, given: int
+) -> tuple[np.ndarray, int]:
+    """Line numbers read by one layer whose weights begin at ``base`` and whose input at ``given``, and the
+    first line number behind its weights.
+
+    Order: for each panel of weight rows, for each block of 128 tokens: the panel, then the block's
     activations.
     """
     row_lines = -(-layer.inner * width // line)
     weights = base + np.arange(layer.out * row_lines, dtype=np.int64)
-    inputs = base + layer.out * row_lines + np.arange(tokens * row_lines, dtype=np.int64)
+    inputs = given + np.arange(tokens * row_lines, dtype=np.int64)
+    rows = panel_rows(layer.out, tokens)
     parts = []
-    for first in range(0, layer.out, PANEL_ROWS):
-        panel = weights[first * row_lines : (first + PANEL_ROWS) * row_lines]
+    for first in range(0, layer.out, rows):
+        panel = weights[first * row_lines : (first + rows) * row_lines]
         for token in range(0, tokens, TOKEN_ROWS):
             parts += [panel, inputs[token * row_lines : (token + TOKEN_ROWS) * row_lines]]
-    return np.concatenate(parts), base + (layer.out + tokens) * row_lines
+    return np.concatenate(parts), base + layer.out * row_lines
 
 
 def replay_trace(reads: Reads, width: int, line: int, base: int) -> tuple[np.ndarray, int]:

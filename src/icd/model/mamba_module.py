@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from icd.contracts import Work
+from icd.model.mamba_work import conv_work, scan_work
 from icd.model.scan import executed_scan, load, load_conv
 
 
@@ -39,6 +41,10 @@ class MambaMixer(nn.Module):
         dt, into, out_of = self.x_proj(u).split(ranks, dim=-1)  # (B, L, R), (B, L, N), (B, L, N)
         decay = -torch.exp(self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32)))  # (D, N)
         return self.out_proj(load(scan)(u, self.dt_proj(dt), decay, into, out_of, self.D, z))
+
+    def own_work(self, x: torch.Tensor) -> tuple[Work, ...]:
+        """Convolution and scan of ``x`` (B, L, M); the projections are layers and count for themselves."""
+        return conv_work(x, self.conv1d.weight, self.conv1d.bias), scan_work(x, self.A_log, self.D)
 
 
 class MambaLayer(nn.Module):

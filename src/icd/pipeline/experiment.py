@@ -11,6 +11,7 @@ from icd.errors import ConfigError, MissingResource
 from icd.measure.hardware import Hardware
 from icd.pipeline.memory import check_host
 from icd.pipeline.plans import Pipeline
+from icd.runtime.auto import Auto
 from icd.solver.base import LayoutSolver
 
 
@@ -50,6 +51,11 @@ class Experiment:
             raise ConfigError(
                 f"model={self.model.name} is simulated and needs a device's figures; "
                 "use hardware=mock or a named GPU"
+            )
+        if self.model.simulated and isinstance(self.runtime, Auto):
+            raise ConfigError(
+                f"runtime=auto chooses by measured time and model={self.model.name} is simulated; "
+                "use runtime=compact or runtime=masked"
             )
         if self.device.startswith("cuda") and not cuda_driver():
             raise MissingResource(

@@ -34,7 +34,14 @@ class Measurement:
 
     def environment(self) -> list[dict[str, Any]]:
         """What each process ran on, for ``env.json``."""
-        return [{**p["environment"], **{key: p[key] for key in AROUND}} for p in self.processes]
+        return [
+            {
+                **p["environment"],
+                **{key: p[key] for key in AROUND},
+                **({"hardware": p["hardware"]} if p["hardware"] else {}),
+            }
+            for p in self.processes
+        ]
 
 
 def measure_arms(

@@ -11,8 +11,9 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from icd.contracts import Missing, Sample, Step, Workload
+from icd.contracts import Inputs, Missing, Sample, Step, Workload
 from icd.measure.environment import torch_environment
+from icd.measure.hardware import resolve
 from icd.measure.latency import LatencyRecord
 from icd.pipeline.arms import Arm, Prepared, shuffle_layouts, shuffled_sites
 from icd.pipeline.checks import engine_check
@@ -33,6 +34,7 @@ def measure(
     """Samples, checks, quality and what was executed, of one process.
 
     ``power``: rows of power.csv; ``no_energy``, ``no_cold``: why there is none; ``throttling``: reasons seen;
+    ``work``, ``hardware``: operators of each arm's forward, and the device's figures, of the first process;
     ``stopped``, ``load_start``, ``load_1min``, ``clocks_set``: see `icd.pipeline.timing.Timing.summary`.
     """
     enter(device)
@@ -42,6 +44,7 @@ def measure(
     checks: dict[str, Any] = {}
     quality: dict[str, Any] = {}
     executed: dict[str, Any] = {}
+    work: dict[str, Any] = {}
     simulated = values["dense"].card.simulated
     meter, energy = open_energy(protocol, device, simulated)
     cold: LatencyRecord | Missing = Missing(SIMULATED)
@@ -58,13 +61,14 @@ def measure(
         if allocation == 0:
             for arm in prepared.arms:
                 precision = precision_of(experiment, arm)
-                work = arms[arm.name]
+                own = arms[arm.name]
                 checks[arm.name] = engine_check(
-                    arm.name, steps[arm.name], work, work.inputs, precision.tolerance(device)
+                    arm.name, steps[arm.name], own, own.inputs, precision.tolerance(device)
                 )
             executed = {name: describe(step, simulated) for name, step in steps.items()}
             if process == 0:
                 quality = judge(experiment, values["dense"], steps)
+                work = count_work(steps, values["dense"].inputs)
         if simulated:
             samples += simulate_steps(experiment, steps, arms, allocation, device)
             continue
@@ -92,9 +96,18 @@ def measure(
         **timing.summary(),
         "checks": checks,
         "quality": quality,
+        "work": work,
+        "hardware": resolve(experiment.hardware, device, simulated=simulated) if process == 0 else None,
         "executed": executed,
         "environment": torch_environment(device),
     }
+
+
+def count_work(steps: Mapping[str, Step], inputs: Inputs) -> dict[str, list[dict[str, Any]]]:
+    """What each arm's forward on ``inputs`` computes and moves, by kind of operator."""
+    from icd.measure.work import count
+
+    return {name: count(step, inputs) for name, step in steps.items()}
 
 
 def progress(tell: Tell, what: str, total: int) -> Callable[[int], None]:

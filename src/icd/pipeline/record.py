@@ -14,6 +14,7 @@ from icd.pipeline.measurement import Measurement
 from icd.pipeline.profiling import LAUNCHES, SUFFIX, L2Record
 from icd.pipeline.tags import tags
 from icd.stats.derive import derive
+from icd.stats.roofline import roofline
 from icd.stats.wall import wall_check
 
 SCHEMA = "icd.metrics/1"
@@ -26,7 +27,7 @@ ENERGY_METRICS = ("energy_j", "watts", "idle_watts")
 
 
 def figures(taken: Measurement) -> dict[str, Any]:
-    """``{arms, compare, settings}`` of one measurement; ``settings`` are those that `derive` was given."""
+    """``{arms, compare, settings, hardware}`` of one measurement; ``settings`` are those of `derive`."""
     facts = taken.prepared.facts
     settings = {
         "device": facts["device"],
@@ -38,7 +39,8 @@ def figures(taken: Measurement) -> dict[str, Any]:
     derived = derive(taken.samples, [arm.name for arm in taken.prepared.arms], **settings)
     arms = _arms(taken, derived["arms"])
     compare = {name: {**block, **computed(name, arms)} for name, block in derived["compare"].items()}
-    return {"arms": arms, "compare": compare, "settings": settings}
+    hardware = taken.processes[0]["hardware"]
+    return {"arms": arms, "compare": compare, "settings": settings, "hardware": hardware}
 
 
 def _arms(taken: Measurement, derived: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,6 +63,7 @@ def _arms(taken: Measurement, derived: Mapping[str, Any]) -> dict[str, Any]:
             "engine": executed["engine"],
             "executed": executed,
             "engine_check": check,
+            "roofline": roofline(first["work"][arm.name], first["hardware"], derived[arm.name]["latency_ms"]),
         }
     return out
 
@@ -100,6 +103,7 @@ def build_metrics(
             "notice": facts["notice"],
         },
         "config": configuration(experiment, facts),
+        "hardware": found["hardware"],
         "arms": found["arms"],
         "compare": found["compare"],
         "equivalence": facts["equivalence"],

@@ -59,8 +59,8 @@ def block(
 ) -> dict[str, Any]:
     """``rollback`` of ``metrics.json``.
 
-    ``first``: ``{arms, compare, settings}`` of the measurement that triggered, with its raw ``samples``;
-    None where nothing was rolled back. ``again``: ``compare`` of the run's own measurement.
+    ``first``: ``{arms, compare, settings, hardware}`` of the measurement that triggered, with its raw
+    ``samples``; None where nothing was rolled back. ``again``: ``compare`` of the run's own measurement.
     """
     if first is None:
         return {**decision, "remeasured": None, "root_cause": [], "first": None}

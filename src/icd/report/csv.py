@@ -68,6 +68,14 @@ ARM = {
     "engine_check_max_rel_err": ("engine_check", "max_rel_err"),
     "engine_check_tolerance": ("engine_check", "tolerance"),
     "engine_check_ok": ("engine_check", "ok"),
+    "roofline_flops": ("roofline", "flops"),
+    "roofline_bytes": ("roofline", "bytes"),
+    "intensity_flop_per_byte": ("roofline", "intensity"),
+    "achieved_tflop_s": ("roofline", "achieved_tflop_s"),
+    "achieved_gb_s": ("roofline", "achieved_gb_s"),
+    "roofline_bound_ms": ("roofline", "bound_ms"),
+    "of_bound_pct": ("roofline", "of_bound_pct"),
+    "roofline_limit": ("roofline", "limit"),
 }
 BLOCKS = ("latency", "latency_cold", "ept", "dram", "dram_cold")
 COMPARISON = {

@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from icd.report import cache, diagnostics, facts, rollback, site_tables, tables
+from icd.report import cache, diagnostics, facts, rollback, rooflines, site_tables, tables
 from icd.report.caveats import badges, caveats
 from icd.report.figures import correlation, layouts, ratios, timeline
 from icd.report.figures.canvas import GLYPHS, PAGE, PAPER, arm_colour, arm_marker, png, svg
@@ -71,6 +71,8 @@ def context(run: Run) -> dict[str, Any]:
         "arms": arms,
         "arms_parts": [arms.columns(1, 9), arms.columns(9)],
         "legend": [(n, arm_colour(n, names), GLYPHS[arm_marker(n)], ARMS.get(n, "")) for n in names],
+        "rooflines": rooflines.rooflines(metrics),
+        "roofline_device": tie(rooflines.device(metrics)),
         "comparisons": comparisons,
         "comparison_parts": [comparisons.columns(1, 7), comparisons.columns(7)],
         "diagnostics": diagnostics.diagnostics(metrics),
@@ -93,7 +95,7 @@ def context(run: Run) -> dict[str, Any]:
         "protocol": facts.protocol(run),
         "env": facts.flatten(run.env),
         "lock": facts.flatten(run.lock),
-        "caveats": [tie(c) for c in caveats(metrics, run.env)],
+        "caveats": [tie(c) for c in (*caveats(metrics, run.env), *rooflines.caveats(metrics))],
         "overrides": facts.overrides(run),
         "folder": run.folder.name.removeprefix(".").partition(".unfinished-")[0],
         "schema": facts.plain(metrics.get("schema")),

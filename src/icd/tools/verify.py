@@ -20,6 +20,7 @@ from icd.pipeline.sweep import FILE, finished_cells, judge
 from icd.stats.derive import derive, equal
 from icd.stats.gates import Gate
 from icd.stats.rollback import BLOCKS, HEADLINE, decide
+from icd.stats.roofline import roofline
 from icd.stats.rootcause import root_cause
 from icd.stats.width import stopped
 from icd.tracking.projection import is_sweep
@@ -58,6 +59,7 @@ def verify(folder: Path) -> list[str]:
             *problems,
             *statistics(metrics, metrics["derivation"], samples),
             *stops(metrics, samples),
+            *rooflines(metrics, metrics["hardware"]),
             *rollback(folder, metrics),
             *gates(metrics),
             *costs(folder, metrics),
@@ -107,6 +109,15 @@ def stops(metrics: Mapping[str, Any], samples: Sequence[Sample]) -> list[str]:
     return equal(recorded, stopped(recorded, samples, list(metrics["arms"])), path="protocol.stopped")
 
 
+def rooflines(record: Mapping[str, Any], hardware: Mapping[str, Any], where: str = "") -> list[str]:
+    """Differences between the recorded rooflines and those that work, figures and latency give again."""
+    out = []
+    for name, arm in record["arms"].items():
+        again = roofline(arm["roofline"]["parts"], hardware, arm["latency_ms"])
+        out += equal(arm["roofline"], again, path=f"{where}arms.{name}.roofline")
+    return out
+
+
 def rollback(folder: Path, metrics: Mapping[str, Any]) -> list[str]:
     """Differences between the recorded decision to roll back and the one that the record gives again.
 
@@ -128,6 +139,7 @@ def rollback(folder: Path, metrics: Mapping[str, Any]) -> list[str]:
             ]
         old = read_samples(path)
         out += statistics(first, first["settings"], old, where="rollback.first.")
+        out += rooflines(first, first["hardware"], where="rollback.first.")
         again = metrics["compare"]
         expected["remeasured"] = {name: again[HEADLINE][key] for name, key in BLOCKS.items()}
         expected["root_cause"] = root_cause(first, old, again, metrics["solver"]["time_limited"])

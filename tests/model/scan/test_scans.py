@@ -62,7 +62,7 @@ def test_the_triton_kernel_is_the_definition_in_the_interpreter():
     code = (
         "from tests.model.scan.test_scans import *\n"
         "from icd.model.scan import tiled\n"
-        "tiled.STEPS = 8\n"  # several chunks even of a short sequence
+        "tiled.WIDE, tiled.NARROW, tiled.LONG = (16, 8, 1), (8, 16, 1), 50\n"  # several chunks, both tiles
         "scan = load('triton')\n"
         "for shape in SHAPES:\n"
         "    given = arguments(*shape)\n"

@@ -12,8 +12,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-CHANNELS = 8  # channels of a program; with STEPS the fastest of 28 choices at 2048 x 5120 on an H200
-STEPS = 32  # time steps of a chunk
+# channels of a program, time steps of a chunk, warps: the fastest of nine to 28 choices on an H200
+WIDE = (8, 32, 4)
+NARROW = (2, 64, 2)  # a long sequence with too few channels to fill the device otherwise
+FEW, LONG = 264, 1024  # programs; time steps
 
 
 @triton.jit
@@ -86,12 +88,14 @@ def scan(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: T
     u, dt, B, C, z = (x if x.stride(-1) == 1 else x.contiguous() for x in (u, dt, B, C, z))
     A, D = A.float().contiguous(), D.float().contiguous()
     y = u.new_empty(batch, length, width)
-    steps = min(STEPS, triton.next_power_of_2(length))
-    _kernel[(triton.cdiv(width, CHANNELS), batch)](
+    few = triton.cdiv(width, WIDE[0]) * batch <= FEW
+    channels, steps, warps = NARROW if few and length >= LONG else WIDE
+    steps = min(steps, triton.next_power_of_2(length))
+    _kernel[(triton.cdiv(width, channels), batch)](
         u, dt, A, B, C, D, z, y,
         width,
         *(stride for x in (u, dt, B, C, z) for stride in x.stride()[:2]),
-        LENGTH=length, STATE=state, CHANNELS=CHANNELS, STEPS=steps, num_warps=4,
+        LENGTH=length, STATE=state, CHANNELS=channels, STEPS=steps, num_warps=warps,
     )  # fmt: skip
     return y
 
