@@ -70,6 +70,7 @@ def run_hydra(words: list[str]) -> int:
     from hydra._internal.utils import get_args_parser
 
     from icd.config import conf_dir
+    from icd.own import with_own_conf
 
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach this file as exceptions
     conf = conf_dir()
@@ -79,7 +80,8 @@ def run_hydra(words: list[str]) -> int:
         return int(Exit.DONE if error.code in (0, None) else Exit.BAD_CONFIG)
     shows = any(getattr(args, name) for name in SHOW_ONLY)
     if not shows:
-        for cell in expand(conf, args.overrides, bool(args.multirun)):
+        overrides = with_own_conf(conf, args.overrides, args.config_dir)
+        for cell in expand(conf, overrides, bool(args.multirun)):
             check_cell(conf, cell)
 
     codes: list[int] = []

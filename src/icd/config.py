@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import types
 import typing
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from icd.choices import conf_dir as conf_dir
 from icd.choices import did_you_mean as did_you_mean
 from icd.errors import ConfigError, IcdError
+from icd.own import named_class
 from icd.pipeline.experiment import Experiment
 
 SCALARS: dict[str, str] = {
@@ -126,16 +126,7 @@ def _check_node(group: str, node: Any) -> None:
     """Compare one group's node with the fields of the dataclass that it names."""
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise ConfigError(f"{group}: expected one of {_choices(group)}, got {node!r}")
-    target = node["_target_"]
-    if not isinstance(target, str) or not target.startswith("icd."):
-        raise ConfigError(f"{group}._target_={target!r}: expected a class of the icd package")
-    module, _, name = target.rpartition(".")
-    try:
-        cls = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{group}._target_={target!r} names nothing in the icd package") from error
-    if not dataclasses.is_dataclass(cls):
-        raise ConfigError(f"{group}._target_={target!r}: expected a dataclass")
+    cls = named_class(group, node["_target_"])
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
     hints = typing.get_type_hints(cls)
     for key, value in node.items():

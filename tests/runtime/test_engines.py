@@ -76,7 +76,7 @@ def test_slicing_halves_every_layer_and_the_scattered_order_does_not():
     layer = narrow.module.encoder.layer[0]
     assert layer.intermediate.dense.weight.shape == (128, 64) and layer.output.dense.weight.shape == (64, 128)
     assert layer.attention.self.qkv.weight.shape == (96, 64)
-    assert narrow.executed["fused"] == "fuse_bert"
+    assert narrow.executed["fused"] == "fuse_attention"
     assert sum(p.numel() for p in narrow.module.parameters()) < sum(
         p.numel() for p in wide.module.parameters()
     )
@@ -199,3 +199,4 @@ def test_layers_and_what_lies_beside_them_are_compiled_once_for_a_shape():
     units = compiled_units(module)
     assert [type(u).__name__ for u in units] == ["BertEmbeddings", *["BertLayer"] * 3]
     assert compiled_units(torch.nn.Linear(2, 2))[0].in_features == 2
+    assert {type(u).__name__ for u in compiled_units(tiny_mamba().module)} == {"MambaLayer", "RMSNorm"}

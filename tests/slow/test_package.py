@@ -1,8 +1,7 @@
-"""The wheel, installed elsewhere and run from another directory; and the documented example."""
+"""The wheel, installed elsewhere and run from another directory."""
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import zipfile
@@ -51,15 +50,3 @@ def test_the_wheel_runs_from_another_directory(wheel, tmp_path):
     done = icd("tracking=none", "model.layers=1", "hydra.run.dir=run", cwd=away, **env)
     assert done.returncode == 0, done.stderr
     assert icd("verify", "run", cwd=away, **env).returncode == 0
-
-
-def test_the_documented_custom_model_runs(tmp_path):
-    text = (ROOT / "docs" / "adding.md").read_text()
-    python = next(b for b in re.findall(r"```python\n(.*?)```", text, re.S) if "# mymodel.py" in b)
-    sites = next(b for b in re.findall(r"```yaml\n(.*?)```", text, re.S) if "# sites.yaml" in b)
-    command = re.search(r"python -m icd (model=custom .*)", text)[1].split()
-    (tmp_path / "mymodel.py").write_text(python)
-    (tmp_path / "sites.yaml").write_text(sites)
-    done = icd(*command, "measure=smoke", "tracking=none", "hydra.run.dir=run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert icd("verify", "run", cwd=tmp_path).returncode == 0

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 from icd.contracts import Footprint, ModelCard, Workload
 from icd.model.encoder import check_positions, encoder_footprint, extend_positions, last_hidden_state
-from icd.model.encoder_sites import KINDS, Attention, bert_sites
+from icd.model.encoder_sites import BERT, KINDS, Attention, Names, encoder_sites
 from icd.model.kinds import check_kinds
 from icd.model.prompts import Prompts, check_ids, check_prompts, own_inputs, prompts_used, rows_of
 from icd.model.text import locate, texts_used
@@ -25,13 +26,27 @@ POSITIONS = 512
 
 @dataclass(frozen=True)
 class Bert:
-    """bert-base-uncased as an encoder without pooler.
+    """bert-base-uncased as an encoder without pooler; another family or size is a subclass.
 
-    ``shape``: what a BERT of random weights has other than the base model.
+    ``family`` and ``names``: what is recorded, and where the library's model keeps its parts; `library`:
+    its classes. ``shape``: what the library's configuration of random weights has other than its defaults;
+    ``tiny``: a shape for tests.
     """
 
     simulated: ClassVar[bool] = False
+    family: ClassVar[str] = "bert"
+    names: ClassVar[Names] = BERT
+    kinds: ClassVar[tuple[str, ...]] = KINDS
     shape: ClassVar[Mapping[str, int]] = {}
+    tiny: ClassVar[Mapping[str, Any]] = {
+        "shape": {
+            "num_hidden_layers": 2,
+            "hidden_size": 64,
+            "num_attention_heads": 4,
+            "intermediate_size": 256,
+            "vocab_size": 1200,
+        }
+    }
 
     name: str
     repo: str
@@ -52,7 +67,7 @@ class Bert:
     sites: list[str] = field(default_factory=lambda: ["attention", "neurons"])
 
     def __post_init__(self) -> None:
-        check_kinds(self.sites, KINDS)
+        check_kinds(self.sites, self.kinds)
         check_weights(self.weights)
         check_positions(self.seq_len or self.default_seq_len, POSITIONS, self.extend_positions, self.name)
 
@@ -67,19 +82,25 @@ class Bert:
         folder = find(self.repo, self.weights, self.hub_timeout_s, self.name)
         return replace(self, weights="random" if folder is None else str(folder))
 
+    def library(self) -> tuple[Any, Any, Mapping[str, Any]]:
+        """The library's configuration, its model, and what the model is called with beside it."""
+        from transformers import BertConfig, BertModel
+
+        return BertConfig, BertModel, {"add_pooling_layer": False}
+
     def footprint(self) -> Footprint:
         """Of the shape; prompts without ``seq_len`` count as long as the default."""
         rows = rows_of(self.prompts, self.batch_size, self.default_batch_size)
         shape = shape_of(self.weights, self.shape)
-        return encoder_footprint(shape, rows, self.seq_len or self.default_seq_len)
+        return encoder_footprint(shape, rows, self.seq_len or self.default_seq_len, self.names)
 
     def build(self) -> Workload:
         """Weights, sites, timed inputs and, for trained weights, calibration text and probes."""
         import torch
-        from transformers import BertConfig, BertModel
 
-        from icd.model.fused_attention import fuse_bert
+        from icd.model.fused_attention import fuser
 
+        config, model, options = self.library()
         folder = find(self.repo, self.weights, self.hub_timeout_s, self.name)
         own = own_inputs(
             self.prompts,
@@ -95,15 +116,12 @@ class Bert:
             check_positions(seq_len, POSITIONS, self.extend_positions, self.name)
         if folder is None:
             torch.manual_seed(self.seed)
-            module = BertModel(BertConfig(**self.shape), add_pooling_layer=False)
-            tokens = random_tokens(1000, 30522, (batch, seq_len), self.calibration_tokens, self.seed)
+            module = model(config(**self.shape), **options)
+            vocabulary = module.config.vocab_size
+            tokens = random_tokens(1000, vocabulary, (batch, seq_len), self.calibration_tokens, self.seed)
         else:
-            module = BertModel.from_pretrained(
-                folder,
-                attn_implementation="sdpa",
-                add_pooling_layer=False,
-                use_safetensors=True,
-                local_files_only=True,
+            module = model.from_pretrained(
+                folder, attn_implementation="sdpa", use_safetensors=True, local_files_only=True, **options
             )
             tokens = text_tokens(
                 folder,
@@ -119,12 +137,12 @@ class Bert:
         extended = extend_positions(module, seq_len)
         return Workload(
             module=module,
-            forward=last_hidden_state,
+            forward=partial(last_hidden_state, layers=self.names.layers),
             inputs=tokens.inputs if own is None else {"input_ids": own},
-            sites=bert_sites(module.config, self.attention, self.sites),
+            sites=encoder_sites(self.names, module.config, self.attention, self.sites),
             card=ModelCard(
                 name=self.name,
-                family="bert",
+                family=self.family,
                 params=sum(p.numel() for p in module.parameters()),
                 weights="random" if folder is None else "pretrained",
                 source=f"seed {self.seed}" if folder is None else self.repo,
@@ -135,7 +153,7 @@ class Bert:
             calibration=tokens.calibration,
             probes=() if extended else tokens.probes,
             tokens=batch * seq_len,
-            fuse=fuse_bert,
+            fuse=fuser(self.names),
             texts=prompts_used(self.prompts, batch)
             | (
                 {}

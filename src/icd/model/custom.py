@@ -70,7 +70,6 @@ class Custom:
         if self.prompts is not None:
             inputs = {"input_ids": self._own(given)}
         sites = read_sites(Path(self.sites))
-        check_sites(module, sites)
         digest = hashlib.sha256(Path(self.sites).read_bytes())
         for key, tensor in module.state_dict().items():
             digest.update(key.encode() + tensor.detach().contiguous().cpu().numpy().tobytes())
@@ -166,22 +165,3 @@ def _site(file: str, number: int, entry: Any) -> Site:
         str(entry["activation"]),
         counts,
     )
-
-
-def check_sites(module: torch.nn.Module, sites: tuple[Site, ...]) -> None:
-    """ConfigError where a site names a parameter or module that is not there, or one that is too short."""
-    parameters = dict(module.named_parameters())
-    modules = dict(module.named_modules())
-    for site in sites:
-        if site.activation not in modules:
-            raise ConfigError(f"site {site.name}: the module has no submodule {site.activation!r}")
-        for axis in site.axes:
-            if axis.parameter not in parameters:
-                raise ConfigError(f"site {site.name}: the module has no parameter {axis.parameter!r}")
-            shape = parameters[axis.parameter].shape
-            need = axis.offset + site.size * axis.repeat
-            if axis.dim >= len(shape) or shape[axis.dim] < need:
-                raise ConfigError(
-                    f"site {site.name}: {axis.parameter} has shape {tuple(shape)}; "
-                    f"dimension {axis.dim} needs {need}"
-                )

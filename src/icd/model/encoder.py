@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from icd.contracts import Footprint
 from icd.errors import ConfigError
+from icd.model.encoder_sites import BERT, Names
 
 if TYPE_CHECKING:
     import torch
@@ -22,8 +23,8 @@ BASE = {
 }
 
 
-def last_hidden_state(module: torch.nn.Module, inputs: Inputs) -> torch.Tensor:
-    """Hidden states of the last layer of a ``BertModel``, (batch, seq_len, hidden).
+def last_hidden_state(module: torch.nn.Module, inputs: Inputs, layers: str = "encoder.layer") -> torch.Tensor:
+    """Hidden states of the last of ``layers`` of an encoder, (batch, seq_len, hidden).
 
     Inputs without an ``attention_mask`` go through embeddings and layers directly: the model's own
     forward builds a mask of zeros while a CUDA graph is captured, and a mask takes flash attention away.
@@ -32,20 +33,20 @@ def last_hidden_state(module: torch.nn.Module, inputs: Inputs) -> torch.Tensor:
         return module(**inputs).last_hidden_state
     model: Any = module
     hidden = model.embeddings(input_ids=inputs["input_ids"])
-    for layer in model.encoder.layer:
+    for layer in model.get_submodule(layers):
         hidden = layer(hidden)
     return hidden
 
 
-def encoder_footprint(shape: Mapping[str, int], batch: int, seq_len: int) -> Footprint:
-    """Of a BERT without pooler, ``shape`` in the names of transformers' ``BertConfig`` (base where silent).
+def encoder_footprint(shape: Mapping[str, int], batch: int, seq_len: int, names: Names = BERT) -> Footprint:
+    """Of an encoder without pooler, ``shape`` in the words of its configuration (BERT base where silent).
 
     Alive at once in a layer: its input, then Q, K, V, context, projection and sum in the attention, or both
     sides of the activation function and three hidden states in the FFN. Attention keeps no scores: no timed
     input has a mask, and the kernels then never write them out.
     """
-    h, f, n = (shape.get(k, BASE[k]) for k in ("hidden_size", "intermediate_size", "num_hidden_layers"))
-    rows = shape.get("vocab_size", BASE["vocab_size"]) + max(512, seq_len) + 2
+    h, f, n, vocabulary = (shape.get(names.word(k), base) for k, base in BASE.items())
+    rows = vocabulary + max(512, seq_len) + (2 if "token_type_embeddings" in names.tables else 0)
     tokens = batch * seq_len
     return Footprint(
         params=rows * h + 2 * h + n * (4 * (h * h + h) + 2 * h * f + f + h + 4 * h),
@@ -66,7 +67,7 @@ def check_positions(asked: int, table: int, extend: bool, model: str) -> None:
 
 
 def extend_positions(module: torch.nn.Module, seq_len: int) -> bool:
-    """Repeat the rows of a BERT's position table up to ``seq_len``, in place; whether that was needed.
+    """Repeat the rows of an encoder's position table up to ``seq_len``, in place; whether that was needed.
 
     What such a model says means nothing; its shapes and kernels are those of a longer table.
     """
@@ -79,5 +80,6 @@ def extend_positions(module: torch.nn.Module, seq_len: int) -> bool:
     rows = torch.arange(seq_len) % table.shape[0]
     embeddings.position_embeddings = torch.nn.Embedding.from_pretrained(table[rows].clone(), freeze=True)
     embeddings.position_ids = torch.arange(seq_len).expand((1, -1))
-    embeddings.token_type_ids = torch.zeros((1, seq_len), dtype=torch.long)
+    if "token_type_ids" in dict(embeddings.named_buffers()):
+        embeddings.token_type_ids = torch.zeros((1, seq_len), dtype=torch.long)
     return True

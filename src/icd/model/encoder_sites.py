@@ -1,4 +1,4 @@
-"""The sites of BERT-like encoders, as data.
+"""The sites of BERT-like encoders, as data: where a family keeps its parts, and the sites made of them.
 
 Inside an attention either whole heads are sites, or the dimensions of each head: both lie on the same
 parameter dimensions, so the offsets of the dimensions would depend on the order of the heads, and sites
@@ -7,38 +7,98 @@ must be independent of one another.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from icd.contracts import Site, TensorAxis
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 Attention = Literal["heads", "dims"]
 KINDS = ("attention", "neurons", "residual")
 GRAIN = 8  # dimensions of a head that an engine keeps or drops together: what attention kernels align to
 
 
+@dataclass(frozen=True)
+class Names:
+    """Where a family of the transformers library keeps the parts of its post-norm encoder.
+
+    ``layers``: the list of layers, from the model; ``tables``: those behind ``embeddings.``; the rest are
+    paths inside a layer. ``attention`` holds the counts ``heads`` (how many), ``width`` (dimensions of all)
+    and ``attention_head_size``, and ``scaling``. ``words``: the configuration's own for BERT's.
+    """
+
+    layers: str
+    attention: str
+    query: str
+    key: str
+    value: str
+    out: str
+    up: str
+    down: str
+    norms: tuple[str, ...]
+    heads: str
+    width: str
+    tables: tuple[str, ...]
+    words: Mapping[str, str] = field(default_factory=dict)
+
+    def word(self, bert: str) -> str:
+        """The family's word for one of ``BertConfig``."""
+        return self.words.get(bert, bert)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Layers that read the residual stream."""
+        return self.query, self.key, self.value, self.up
+
+
+BERT = Names(
+    layers="encoder.layer",
+    attention="attention.self",
+    query="attention.self.query",
+    key="attention.self.key",
+    value="attention.self.value",
+    out="attention.output.dense",
+    up="intermediate.dense",
+    down="output.dense",
+    norms=("attention.output.LayerNorm", "output.LayerNorm"),
+    heads="num_attention_heads",
+    width="all_head_size",
+    tables=("word_embeddings", "position_embeddings", "token_type_embeddings"),
+)
+
+
 def bert_sites(
     config: Any, attention: Attention = "heads", kinds: Sequence[str] = ("attention", "neurons")
 ) -> tuple[Site, ...]:
-    """Sites of every layer of a transformers ``BertModel``, of the kinds asked for.
+    """`encoder_sites` of a transformers ``BertModel``."""
+    return encoder_sites(BERT, config, attention, kinds)
+
+
+def encoder_sites(
+    names: Names,
+    config: Any,
+    attention: Attention = "heads",
+    kinds: Sequence[str] = ("attention", "neurons"),
+) -> tuple[Site, ...]:
+    """Sites of every layer of an encoder, of the kinds asked for.
 
     ``attention``: whole heads, or V/O and Q/K dimensions of each head.
     """
     sites: list[Site] = []
     for i in range(config.num_hidden_layers):
-        layer = f"encoder.layer.{i}"
+        layer = f"{names.layers}.{i}"
         if "attention" in kinds and attention == "heads":
-            sites.append(head_site(layer, config))
+            sites.append(head_site(names, layer, config))
         if "attention" in kinds and attention == "dims":
             for head in range(config.num_attention_heads):
-                sites += [value_site(layer, config, head), score_site(layer, config, head)]
+                sites += [value_site(names, layer, config, head), score_site(names, layer, config, head)]
         if "neurons" in kinds:
-            up, down = f"{layer}.intermediate.dense", f"{layer}.output.dense"
-            sites.append(neuron_site(layer, up, down, config.intermediate_size))
+            up, down = f"{layer}.{names.up}", f"{layer}.{names.down}"
+            sites.append(neuron_site(layer, up, down, int(getattr(config, names.word("intermediate_size")))))
     if "residual" in kinds:
-        sites.append(residual_site(config))
+        sites.append(residual_site(names, config))
     return tuple(sites)
 
 
@@ -47,7 +107,7 @@ def neuron_site(layer: str, up: str, down: str, size: int) -> Site:
     return Site(
         name=f"{layer}.neurons",
         size=size,
-        axes=(TensorAxis(f"{up}.weight", 0), TensorAxis(f"{up}.bias", 0), TensorAxis(f"{down}.weight", 1)),
+        axes=(*_rows(up), TensorAxis(f"{down}.weight", 1)),
         group="neurons",
         activation=down,
     )
@@ -58,13 +118,13 @@ def head_size(config: Any) -> int:
     return int(config.hidden_size // config.num_attention_heads)
 
 
-def head_site(layer: str, config: Any) -> Site:
+def head_site(names: Names, layer: str, config: Any) -> Site:
     """Heads of one attention: rows of Q, K, V and their biases, columns of the output projection."""
-    size, own, out = head_size(config), f"{layer}.attention.self", f"{layer}.attention.output.dense"
+    size, own, out = head_size(config), f"{layer}.{names.attention}", f"{layer}.{names.out}"
     axes = [
-        TensorAxis(f"{own}.{p}.{part}", 0, repeat=size)
-        for p in ("query", "key", "value")
-        for part in ("weight", "bias")
+        axis
+        for part in (names.query, names.key, names.value)
+        for axis in _rows(f"{layer}.{part}", repeat=size)
     ]
     return Site(
         name=f"{layer}.heads",
@@ -72,80 +132,68 @@ def head_site(layer: str, config: Any) -> Site:
         axes=(*axes, TensorAxis(f"{out}.weight", 1, repeat=size)),
         group="heads",
         activation=out,
-        counts=((f"{own}.num_attention_heads", 1), (f"{own}.all_head_size", size)),
+        counts=((f"{own}.{names.heads}", 1), (f"{own}.{names.width}", size)),
     )
 
 
-def value_site(layer: str, config: Any, head: int) -> Site:
+def value_site(names: Names, layer: str, config: Any, head: int) -> Site:
     """V/O dimensions of one head: rows of V and its bias, columns of the output projection.
 
     The library's own forward reads ``attention_head_size``; it runs where Q and K are cut alike, the fused
     attention at any widths.
     """
-    size, own, out = head_size(config), f"{layer}.attention.self", f"{layer}.attention.output.dense"
+    size, own, out = head_size(config), f"{layer}.{names.attention}", f"{layer}.{names.out}"
     offset = head * size
-    axes = (
-        TensorAxis(f"{own}.value.weight", 0, offset),
-        TensorAxis(f"{own}.value.bias", 0, offset),
-        TensorAxis(f"{out}.weight", 1, offset),
-    )
     return Site(
         name=f"{layer}.head.{head}.vo",
         size=size,
-        axes=axes,
+        axes=(*_rows(f"{layer}.{names.value}", offset), TensorAxis(f"{out}.weight", 1, offset)),
         group="vo_dims",
         activation=out,
-        counts=(
-            (f"{own}.attention_head_size", 1),
-            (f"{own}.all_head_size", config.num_attention_heads),
-        ),
+        counts=((f"{own}.attention_head_size", 1), (f"{own}.{names.width}", config.num_attention_heads)),
         grain=GRAIN,
         peers=f"{layer}.vo_dims",
     )
 
 
-def score_site(layer: str, config: Any, head: int) -> Site:
+def score_site(names: Names, layer: str, config: Any, head: int) -> Site:
     """Q/K dimensions of one head: rows of Q and of K with their biases.
 
     Their activations are the products q_c k_c that the attention scores are sums of.
     """
-    size, own = head_size(config), f"{layer}.attention.self"
-    offset = head * size
-    rows = tuple(TensorAxis(f"{own}.{p}.weight", 0, offset) for p in ("query", "key"))
+    size = head_size(config)
+    query, key = (_rows(f"{layer}.{part}", head * size) for part in (names.query, names.key))
     return Site(
         name=f"{layer}.head.{head}.qk",
         size=size,
-        axes=(*rows, *(TensorAxis(f"{own}.{p}.bias", 0, offset) for p in ("query", "key"))),
+        axes=(query[0], key[0], query[1], key[1]),
         group="qk_dims",
-        activation=f"{layer}.attention.output.dense",
-        factors=rows,
+        activation=f"{layer}.{names.out}",
+        factors=(query[0], key[0]),
         grain=GRAIN,
         peers=f"{layer}.qk_dims",
     )
 
 
-def residual_site(config: Any) -> Site:
+def residual_site(names: Names, config: Any) -> Site:
     """The residual stream: embeddings, every norm, all inputs and outputs of every layer."""
-    tables = ("word_embeddings", "position_embeddings", "token_type_embeddings")
-    axes = [TensorAxis(f"embeddings.{table}.weight", 1) for table in tables]
-    axes += _norm("embeddings.LayerNorm")
+    axes = [TensorAxis(f"embeddings.{table}.weight", 1) for table in names.tables]
+    axes += _rows("embeddings.LayerNorm")
     for i in range(config.num_hidden_layers):
-        layer = f"encoder.layer.{i}"
-        axes += [TensorAxis(f"{layer}.attention.self.{p}.weight", 1) for p in ("query", "key", "value")]
-        axes.append(TensorAxis(f"{layer}.intermediate.dense.weight", 1))
-        for part in ("attention.output", "output"):
-            out = f"{layer}.{part}.dense"
-            axes += [TensorAxis(f"{out}.weight", 0), TensorAxis(f"{out}.bias", 0)]
-            axes += _norm(f"{layer}.{part}.LayerNorm")
+        layer = f"{names.layers}.{i}"
+        axes += [TensorAxis(f"{layer}.{part}.weight", 1) for part in names.inputs]
+        for part in (names.out, names.down, *names.norms):
+            axes += _rows(f"{layer}.{part}")
     return Site(
         name="residual",
         size=config.hidden_size,
         axes=tuple(axes),
         group="residual",
-        activation=f"encoder.layer.{config.num_hidden_layers // 2}.intermediate.dense",
+        activation=f"{names.layers}.{config.num_hidden_layers // 2}.{names.up}",
         output=True,
     )
 
 
-def _norm(name: str) -> list[TensorAxis]:
-    return [TensorAxis(f"{name}.{part}", 0) for part in ("weight", "bias")]
+def _rows(module: str, offset: int = 0, repeat: int = 1) -> list[TensorAxis]:
+    """What a linear layer or a norm makes: rows of its weight, and its bias."""
+    return [TensorAxis(f"{module}.{part}", 0, offset, repeat) for part in ("weight", "bias")]

@@ -7,6 +7,7 @@ executed; figures of ``scan=reference`` carry the tag ``reference-scan`` and are
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,7 +20,6 @@ from icd.model.tokens import random_tokens, text_tokens
 from icd.model.weights import check_weights, digest, find, shape_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     import torch
@@ -72,7 +72,11 @@ class Mamba:
     """mamba-130m: embeddings, 24 layers and the final norm, without a language-model head."""
 
     simulated: ClassVar[bool] = False
+    kinds: ClassVar[tuple[str, ...]] = KINDS
     shape: ClassVar[Shape] = Shape()
+    tiny: ClassVar[Mapping[str, Any]] = {
+        "shape": Shape(hidden_size=128, num_hidden_layers=2, vocab_size=1000)
+    }
 
     name: str
     repo: str | None
@@ -91,7 +95,7 @@ class Mamba:
 
     def __post_init__(self) -> None:
         check_weights(self.weights)
-        check_kinds(self.sites, KINDS)
+        check_kinds(self.sites, self.kinds)
         check_scan(self.scan)
 
     def check(self) -> None:

@@ -8,6 +8,7 @@ would run on is simulated, and every figure of that device says so.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -25,6 +26,7 @@ class Mock:
     """``layers`` residual MLPs of ``neurons`` in groups of ``group``, shuffled by ``seed``."""
 
     simulated: ClassVar[bool] = True
+    tiny: ClassVar[Mapping[str, int]] = {"layers": 2, "width": 64, "neurons": 256, "group": 64}
 
     name: str
     layers: int

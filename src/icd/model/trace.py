@@ -45,6 +45,7 @@ class Trace:
     """
 
     simulated: ClassVar[bool] = True
+    tiny: ClassVar[Mapping[str, int]] = {"rows": 256, "row_bytes": 32, "records": 4096, "group": 16}
 
     name: str
     path: str | None

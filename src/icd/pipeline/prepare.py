@@ -19,6 +19,7 @@ import numpy as np
 from icd.contracts import Footprint, Layouts, Workload
 from icd.graph.nets import build_nets
 from icd.model.calibration import collect
+from icd.model.declared import check_sites
 from icd.pipeline.arms import Arm, Prepared, sliced_layout
 from icd.pipeline.checks import equivalence
 from icd.pipeline.device import resolve
@@ -44,6 +45,7 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
     check_memory(experiment, known, device)
     model = experiment.model.resolve()
     dense = model.build()
+    check_sites(dense.module, dense.sites)
     check_memory(experiment, news(known, dense), device)
     notice = RANDOM.format(model.name) if dense.card.weights == "random" else ""
     if notice:

@@ -27,7 +27,8 @@ def switched_on(switch: Switch, device: str) -> bool:
 def compiled_units(module: torch.nn.Module) -> list[torch.nn.Module]:
     """What is compiled: the members of the longest list of modules (a transformer's layers), and beside
     them every submodule with parameters that does not contain the list. The module itself where there is
-    no list.
+    no list. A layer of torch's own (an embedding alone) stays as it is: it holds no Python to compile, which
+    torch 2.13 refuses.
     """
     import torch
 
@@ -43,7 +44,7 @@ def compiled_units(module: torch.nn.Module) -> list[torch.nn.Module]:
                 units.extend(child)
             elif any(inner is longest for inner in child.modules()):
                 descend(child)
-            elif any(True for _ in child.parameters()):
+            elif any(True for _ in child.parameters()) and not type(child).__module__.startswith("torch.nn"):
                 units.append(child)
 
     descend(module)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import logging
 import os
@@ -30,8 +31,9 @@ UNDECISIVE = ("time_budget_s", "on_timeout")
 class CachedSolver:
     """A solver that remembers its answers in a folder.
 
-    The key covers W, nets, block, line, previous layout, the solver with its configuration, and the
-    code of this package; not the time budget, since a layout that the budget cut short is never stored.
+    The key covers W, nets, block, line, previous layout, the solver with its configuration, the code of
+    this package and the solver's own file; not the time budget, since a layout that the budget cut short is
+    never stored.
     ``stats["cache"]`` says ``hit`` or ``miss``; the other statistics of a hit are those of the solve.
     """
 
@@ -64,7 +66,7 @@ def layout_key(solver: LayoutSolver, problem: Problem) -> str:
     digest = hashlib.sha256()
     fields = {name: value for name, value in asdict(solver).items() if name not in UNDECISIVE}
     shape = [problem.size, problem.block, problem.line]
-    head = [code_version(), type(solver).__name__, fields, shape]
+    head = [code_version(), solver_version(type(solver)), fields, shape]
     digest.update(json.dumps(head, sort_keys=True).encode())
     W, nets, previous = problem.W, problem.nets, problem.previous
     arrays = [W.indptr, W.indices, W.data]
@@ -77,6 +79,13 @@ def layout_key(solver: LayoutSolver, problem: Problem) -> str:
         digest.update(f"{plain.dtype}{plain.shape}".encode())
         digest.update(plain.tobytes())
     return digest.hexdigest()
+
+
+@cache
+def solver_version(cls: type) -> str:
+    """Name of a solver's class and a hash of its file, which need not be in this package."""
+    source = Path(inspect.getfile(cls)).read_bytes()
+    return f"{cls.__module__}.{cls.__qualname__}-{hashlib.sha256(source).hexdigest()[:16]}"
 
 
 @cache
