@@ -34,7 +34,7 @@ run: $(VENV)/.run
 	@echo "open the report.html files named above; 'make ui' compares the runs in MLflow"
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow and not browser and not gpu" -n 2
+	$(BIN)/python -m pytest -m "not slow and not browser and not gpu" -n 2 --dist loadfile
 
 test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not gpu"

@@ -25,6 +25,17 @@ VARIANTS = {  # which sites are declared; a model without such a choice has the 
 }
 
 
+# sizes of a family that a smaller member stands for, and real weights: part of make test-all
+LARGER = frozenset({"bert_large", "mamba", "mamba_3b", "minilm"})
+
+
+def marked(case: Any, name: str) -> Any:
+    """``case`` of ``name`` as a parameter; slow for what another model of its family stands for."""
+    import pytest
+
+    return pytest.param(case, marks=pytest.mark.slow) if name in LARGER else case
+
+
 def target(file: Path) -> type:
     """The dataclass that a model's YAML names."""
     node: Any = OmegaConf.to_container(OmegaConf.load(file))

