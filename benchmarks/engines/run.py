@@ -38,7 +38,7 @@ CELLS = {
         Cell("bert_large", 1, 128, whole=False),
         Cell("bert", 32, 256, whole=False),
     ),
-    "cpu": (Cell("minilm", 8, 128), Cell("bert", 1, 128), Cell("bert", 4, 256)),
+    "cpu": (Cell("minilm", 8, 128, whole=False), Cell("bert", 1, 128, whole=False)),
 }
 
 
