@@ -118,6 +118,8 @@ def finish_sweep(folder: Path, cfg: DictConfig) -> None:
     from icd.config import build
     from icd.pipeline.sweep import sentences, write_sweep
 
+    # Hydra's own record of the sweep holds absolute paths; every cell has its lock
+    (folder / "multirun.yaml").unlink(missing_ok=True)
     for line in sentences(write_sweep(folder)):
         print(line)
     note = build(cfg).tracking.log_sweep(folder)

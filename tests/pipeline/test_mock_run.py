@@ -173,6 +173,8 @@ def test_a_sweep_runs_every_cell_and_says_which_precision_was_simulated(tmp_path
         c.name for c in cells
     }
     assert verify_sweep(tmp_path / "sweep") == []
+    for file in (tmp_path / "sweep").rglob("*"):  # Hydra's own record held the working directory
+        assert not file.is_file() or str(tmp_path).encode() not in file.read_bytes(), file.name
     for cell in cells:
         metrics = json.loads((cell / "metrics.json").read_text())
         assert "dense_bf16" in metrics["arms"]

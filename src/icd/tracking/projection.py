@@ -96,7 +96,7 @@ def sweep_name(folder: Path) -> str:
 
 def is_sweep(folder: Path) -> bool:
     """Whether a directory holds a sweep's cells."""
-    return (folder / "multirun.yaml").is_file() or (folder / "ledger.jsonl").is_file()
+    return any((folder / name).is_file() for name in ("multirun.yaml", "sweep.json", "ledger.jsonl"))
 
 
 def params(record: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[str, str]:
