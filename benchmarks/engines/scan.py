@@ -3,8 +3,8 @@
     python benchmarks/engines/scan.py [--out FOLDER]
 
 ``scan_us``: ours on tensors whose channels are contiguous, as a layer has them; ``library_us``: mamba_ssm's
-on the same tensors, which it has to turn; ``kernel_us``: its kernel alone, on turned tensors; both empty where
-it is not installed. ``conv_us`` and ``conv_twin_us``: our convolution, and its plain twin compiled.
+on the same tensors, which it has to turn; ``kernel_us``: its kernel alone, on turned tensors; both empty
+where it is not installed. ``conv_us`` and ``conv_twin_us``: our convolution, and its plain twin compiled.
 ``rel_diff``: largest difference of the two scans over the largest output, in bf16.
 """
 
