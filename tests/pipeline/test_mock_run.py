@@ -10,7 +10,8 @@ import shutil
 import pytest
 
 from icd.errors import Exit
-from icd.pipeline.files import SUMS, check_sums, read_samples, write_sums
+from icd.pipeline.files import SUMS, check_sums, write_sums
+from icd.samples import read_samples
 from icd.tools.verify import verify, verify_sweep
 from tests.conftest import icd
 

@@ -1,120 +1,23 @@
 """A run whose new layout measures worse: the layout before it is measured again, and all of it verifies.
 
-The measuring processes are replaced by one that invents samples: an arm in a layout other than linear's
-is slower, and costs more energy, by a set factor.
+The measuring processes are those of `tests.pipeline.fake_run`.
 """
 
 from __future__ import annotations
 
 import csv
-import dataclasses
 import gzip
 import json
 import re
 import shutil
 
-import numpy as np
 import pytest
 
-from icd.cli import compose_cell
-from icd.config import check, conf_dir
-from icd.contracts import Sample
-from icd.model.mock import Mock
-from icd.pipeline import measurement, prepare, run
-from icd.pipeline.files import check_sums, read_samples, write_sums
+from icd.pipeline.files import check_sums, write_sums
 from icd.pipeline.rollback import FOLDER, TAG
-from icd.stats import width
+from icd.samples import read_samples
 from icd.tools.verify import verify
-from tests.tiny import mock
-
-
-class Device(Mock):
-    """The synthetic model as if it ran on a device that can be timed."""
-
-    simulated = False
-
-    def build(self):
-        built = super().build()
-        return dataclasses.replace(built, card=dataclasses.replace(built.card, tags=(), simulated=False))
-
-
-def experiment(*overrides):
-    cfg = compose_cell(conf_dir(), ["model=mock", "tracking=none", "device=cpu", *overrides])
-    model = Device(**{f.name: getattr(mock(), f.name) for f in dataclasses.fields(Mock)})
-    return dataclasses.replace(check(cfg), model=model)
-
-
-WORK = [{"kind": "linear", "rate": "fp32", "calls": 1, "flops": 1e9, "bytes": 1e7, "weight_bytes": 1e6}]
-DEVICE = {
-    "asked": "auto",
-    "source": "read",
-    "is_device": True,
-    "name": "a CPU",
-    "kind": "cpu",
-    "dram_gb_s": 10.0,
-    "tflops": {"fp32": 0.2},
-    "notes": [],
-}
-
-
-class Child:
-    """Stands in for child processes; ``slower`` and ``hungrier``: factors of any layout but linear's."""
-
-    def __init__(self, slower: float, hungrier: float) -> None:
-        self.factors = {"latency_ms": slower, "energy_j": hungrier}
-        self.measured = []
-
-    def __call__(self, stage, arguments, folder, listen, **kwargs):
-        if stage == "prepare":
-            return prepare.prepare(tell=lambda event, **fields: None, **arguments)
-        assert stage == "measure"
-        arms, process = arguments["prepared"].arms, arguments["process"]
-        self.measured.append({arm.name: arm.layouts for arm in arms})
-        samples = [s for arm in arms for s in self.samples(arms, arm, process)]
-        stopped = [width.allocation(0, "rounds", samples, [arm.name for arm in arms])]
-        ran = {"engine": "compact", "sites": self.widths(arguments["prepared"]), "source": "measured"}
-        return {
-            "samples": samples,
-            "power": [],
-            "no_energy": None,
-            "no_cold": "measure.cold_rounds=0",
-            "throttling": [],
-            "stopped": width.process(process, stopped),
-            "load_start": 0.5,
-            "load_1min": 0.5,
-            "clocks_set": None,
-            "checks": {a.name: {"max_rel_err": 0.0, "tolerance": 1e-4, "ok": True} for a in arms},
-            "quality": {},
-            "work": {a.name: WORK for a in arms},
-            "hardware": DEVICE if process == 0 else None,
-            "executed": {a.name: ran for a in arms},
-            "environment": {"device": "cpu"},
-        }
-
-    def widths(self, prepared):
-        return {row["site"]: [row["channels"], row["channels"]] for row in prepared.facts["sites"]}
-
-    def samples(self, arms, arm, process):
-        linear = next(a for a in arms if a.name == "linear")
-        new = arm.values == "transformed" and any(
-            not np.array_equal(arm.layouts[site], linear.layouts[site]) for site in linear.layouts
-        )
-        rng = np.random.default_rng([process, sum(map(ord, arm.name))])
-        for metric, unit, value in (("latency_ms", "ms", 10.0), ("energy_j", "J", 2.0)):
-            level = value * (self.factors[metric] if new else 1.0)
-            for r in range(4):
-                noisy = level * (1 + 0.002 * rng.standard_normal())
-                yield Sample(arm.name, metric, process, 0, r, 0, 0, noisy, unit, "measured", 1900.0, 50.0)
-
-
-def go(folder, slower, hungrier, *overrides):
-    """The run's folder, its metrics and what the children measured."""
-    child = Child(slower, hungrier)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "run_child", child)
-        patch.setattr(measurement, "run_child", child)
-        run.run(experiment(*overrides), folder, {"model": "mock"})
-    return folder, json.loads((folder / "metrics.json").read_text()), child
+from tests.pipeline.fake_run import go
 
 
 @pytest.fixture(scope="module")

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
 from icd.pipeline.tags import busy, clock_tags
-
-
-def taken(*processes):
-    return SimpleNamespace(processes=processes)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +19,7 @@ def taken(*processes):
     ],
 )
 def test_unlocked_is_said_only_where_free_clocks_were_seen(held, tags):
-    assert clock_tags(taken(*({"clocks_set": value} for value in held))) == tags
+    assert clock_tags([{"clocks_set": value} for value in held]) == tags
 
 
 @pytest.mark.parametrize(
@@ -39,5 +33,5 @@ def test_unlocked_is_said_only_where_free_clocks_were_seen(held, tags):
     ],
 )
 def test_busy_is_a_load_noticeably_above_the_machines_cores(start, loads, cores, said):
-    machine = {"cpu": {"machine_cores": cores, "load_1min": start}}
-    assert busy(machine, taken(*({"load_1min": load} for load in loads))) is said
+    cpu = {"machine_cores": cores, "load_1min": start}
+    assert busy(cpu, [{"load_1min": load} for load in loads]) is said

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from icd.errors import Exit
-from icd.pipeline.files import read_samples
+from icd.samples import read_samples
 from icd.tools.verify import verify
 from tests.conftest import icd
 

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import hashlib
-import io
 import json
 import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from icd.contracts import Sample
 
 SUMS = "SHA256SUMS"
 
@@ -45,46 +39,6 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{value} cannot stand in the record; a missing value is null with a reason")
     return value
-
-
-def write_samples(path: Path, samples: Iterable[Sample]) -> None:
-    """``samples.csv.gz``: a header and one row a sample; the same samples give the same bytes."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Sample._fields)
-    for sample in samples:
-        writer.writerow(["" if v is None else repr(v) if isinstance(v, float) else v for v in sample])
-    write_bytes(path, gzip.compress(text.getvalue().encode(), compresslevel=6, mtime=0))
-
-
-def read_samples(path: Path) -> list[Sample]:
-    """The rows of ``samples.csv.gz``; ValueError names a line that cannot be read."""
-    out = []
-    with gzip.open(path, "rt", encoding="utf-8", newline="") as lines:
-        reader = csv.DictReader(lines)
-        if reader.fieldnames is None or tuple(reader.fieldnames) != Sample._fields:
-            raise ValueError(f"{path.name}: expected the columns {', '.join(Sample._fields)}")
-        for number, row in enumerate(reader, 2):
-            try:
-                out.append(
-                    Sample(
-                        arm=row["arm"],
-                        metric=row["metric"],
-                        process=int(row["process"]),
-                        allocation=int(row["allocation"]),
-                        round=int(row["round"]),
-                        order=int(row["order"]),
-                        iteration=int(row["iteration"]),
-                        value=float(row["value"]),
-                        unit=row["unit"],
-                        source=row["source"],
-                        clock=float(row["clock"]) if row["clock"] else None,
-                        temperature=float(row["temperature"]) if row["temperature"] else None,
-                    )
-                )
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"{path.name}, line {number}: {error}") from error
-    return out
 
 
 def write_sums(folder: Path) -> None:

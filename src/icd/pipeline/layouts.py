@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,20 +97,6 @@ def site_costs(
             objective=solver.objective,
         )
     return out
-
-
-def total_cost(costs: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Model-wide cost: T summed in bytes; C, Q and J as means weighted by each site's co-access weight."""
-    weight = np.array([cost["W_sum"] for cost in costs.values()], float)
-    scale = weight.sum() or 1.0
-
-    def mean(key: str) -> float:
-        return float(np.dot(weight, [cost[key] for cost in costs.values()]) / scale)
-
-    return {
-        "T": float(sum(cost["T"] or 0.0 for cost in costs.values())),
-        **{k: mean(k) for k in ("C", "Q", "J")},
-    }
 
 
 def live_graph(graph: CoAccess, live: np.ndarray) -> CoAccess:

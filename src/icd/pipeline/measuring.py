@@ -23,6 +23,7 @@ from icd.pipeline.experiment import Experiment
 from icd.pipeline.judging import describe, judge
 from icd.pipeline.simulating import simulate_steps
 from icd.pipeline.timing import Timing
+from icd.stats.design import seed_of
 from icd.transform.permute import permute
 
 Tell = Callable[..., None]
@@ -72,9 +73,9 @@ def measure(
         if simulated:
             samples += simulate_steps(experiment, steps, values["dense"], allocation)
             continue
-        samples += timing.allocation(steps, allocation, _seed(experiment.seed, process, allocation)).samples
+        samples += timing.allocation(steps, allocation, seed_of(experiment.seed, process, allocation)).samples
         if allocation == 0:
-            seed = _seed(experiment.seed, process, protocol.allocations)
+            seed = seed_of(experiment.seed, process, protocol.allocations)
             cold = timing.cold(steps, seed)
             add_energy(
                 energy,
@@ -113,10 +114,6 @@ def count_work(steps: Mapping[str, Step], inputs: Inputs) -> dict[str, list[dict
 def progress(tell: Tell, what: str, total: int) -> Callable[[int], None]:
     """Tells of each finished round of ``what``; an adaptive stop may take more rounds than ``total``."""
     return lambda number: tell("progress", what=what, done=number + 1, total=max(total, number + 1))
-
-
-def _seed(seed: int, process: int, allocation: int) -> int:
-    return (seed * 1009 + process) * 1013 + allocation
 
 
 def load_values(prepared: Prepared) -> dict[str, Workload]:

@@ -9,6 +9,7 @@ from typing import Any
 from icd.errors import ConfigError
 
 ARMS = ("dense", "linear", "sliced", "iterative", "shuffle", "aa")
+START = "layout before the transform"  # reason of an iteration that is no re-permutation
 NEEDS = {"aa": "linear", "shuffle": "linear", "sliced": "linear", "iterative": "linear"}
 
 

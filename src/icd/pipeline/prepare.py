@@ -9,7 +9,6 @@ Nothing is timed here.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,10 @@ from icd.pipeline.arms import Arm, Prepared, sliced_layout
 from icd.pipeline.checks import equivalence
 from icd.pipeline.device import resolve
 from icd.pipeline.experiment import Experiment
-from icd.pipeline.layouts import Task, geometry, live_graph, site_costs, solve_all, total_cost
+from icd.pipeline.layouts import Task, geometry, live_graph, site_costs, solve_all
 from icd.pipeline.memory import check_gpu, check_host, news
-from icd.pipeline.plans import accept
+from icd.pipeline.plans import START, accept
+from icd.pipeline.solved import cut_short, hash_layouts, total_cost
 from icd.transform.calibrate import check_calibration, collect_amax
 from icd.transform.order import ordered
 from icd.transform.permute import permute, restore
@@ -107,7 +107,7 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
     pi1, stats1 = pi0, dict[str, Any]()
     if "iterative" in arms:
         before = total_cost(site_costs(experiment.solver, judge, pi0, pi0))
-        iterations.append(_iteration(pi0, before, None, "layout before the transform", seconds))
+        iterations.append(_iteration(pi0, before, None, START, seconds))
         for _ in range(experiment.pipeline.max_iters):
             candidate, stats, took = solve(judge, pi1, "layout after the transform")
             seconds += took
@@ -115,7 +115,7 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
             ok, reason = accept(
                 before, after, eps_T=experiment.pipeline.eps_T, eps_J=experiment.pipeline.eps_J
             )
-            iterations.append(_iteration(candidate, after, ok, reason, took))
+            iterations.append({**_iteration(candidate, after, ok, reason, took), **cut_short(stats)})
             tell("stage", what="re-permute", message=reason, ok=ok)
             if not ok:
                 break
@@ -154,7 +154,6 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
             "input_sha256": _hash_inputs(dense),
             "equivalence": proof,
             "iterations": iterations,
-            "solver_seconds": seconds,
             "solver": {"before": stats0, "after": stats1},
             "costs": costs,
             "sites": [_site_row(task) for task in judge],
@@ -167,9 +166,6 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
             "pi0": pi0,
             "pi1": pi1,
             "live": live,
-            "null_reason": None
-            if iterations and any(i["accepted"] for i in iterations)
-            else "no re-permutation kept",
         },
     )
 
@@ -223,14 +219,6 @@ def _iteration(
         "reason": reason,
         "elapsed_s": seconds,
     }
-
-
-def hash_layouts(layouts: Layouts) -> str:
-    """A short hash of a set of layouts, independent of the order of sites."""
-    digest = hashlib.sha256()
-    for name in sorted(layouts):
-        digest.update(json.dumps([name, np.asarray(layouts[name]).tolist()]).encode())
-    return digest.hexdigest()[:16]
 
 
 def _hash_inputs(workload: Workload) -> str:

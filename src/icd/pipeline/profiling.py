@@ -8,13 +8,13 @@ looks at single kernels.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from icd.contracts import Missing, Sample
-from icd.measure.l2 import FLAGS, Failure, sums
+from icd.measure.l2 import FLAGS, Failure, Rates, sums
 from icd.pipeline.arms import Prepared
 from icd.pipeline.energy import SIMULATED
 from icd.pipeline.experiment import Experiment
@@ -139,13 +139,21 @@ def _add(record: L2Record, visit: Visit, outcome: Outcome) -> None:
                     ],
                 }
             )
-            for iteration, k in enumerate(mine):
-                row = Sample(
-                    arm, "", visit.repetition, 0, 0, position, iteration, 0.0, "", str(executed["source"])
-                )
-                record.samples += [
-                    row._replace(
-                        metric=metric + SUFFIX[regime], value=value, unit="B" if "bytes" in metric else "%"
-                    )
-                    for metric, value in dataclasses.asdict(outcome.figures[k]).items()
-                ]
+            record.samples += samples_of(record.runs[-1], position)
+
+
+def samples_of(run: Mapping[str, Any], position: int) -> list[Sample]:
+    """The samples of one entry of ``runs``; ``position`` of its arm in the repetition."""
+    row = Sample(
+        run["arm"], "", run["repetition"], 0, 0, position, 0, 0.0, "", str(run["executed"]["source"])
+    )  # fmt: skip
+    return [
+        row._replace(
+            metric=metric + SUFFIX[run["regime"]],
+            iteration=iteration,
+            value=launch[metric],
+            unit="B" if "bytes" in metric else "%",
+        )
+        for iteration, launch in enumerate(run["launches"])
+        for metric in Rates.__dataclass_fields__
+    ]

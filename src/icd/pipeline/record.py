@@ -6,18 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from icd.contracts import Sample
 from icd.pipeline import rollback
-from icd.pipeline.computed import break_even, computed, count_tiles, site_table
+from icd.pipeline.computed import arm_block, arm_cost, computed
 from icd.pipeline.experiment import Experiment
-from icd.pipeline.layouts import total_cost
 from icd.pipeline.measurement import Measurement
-from icd.pipeline.profiling import LAUNCHES, SUFFIX, L2Record
+from icd.pipeline.profiling import LAUNCHES, SUFFIX
+from icd.pipeline.solved import site_table, solver_block, total_cost
 from icd.pipeline.tags import tags
 from icd.stats.derive import derive
-from icd.stats.roofline import roofline
 from icd.stats.wall import wall_check
 
 SCHEMA = "icd.metrics/1"
+L2_METRIC, REGIME = "l2_served_pct", "warm"  # the cache figure that is compared and gated
 L2_METRICS = tuple(
     metric + suffix
     for metric in ("l2_served_pct", "l2_lookup_hit_pct", "dram_bytes_per_token")
@@ -32,9 +33,9 @@ def figures(taken: Measurement) -> dict[str, Any]:
     settings = {
         "device": facts["device"],
         "tokens": facts["tokens"],
-        "l2_metric": "l2_served_pct",
-        "regime": "warm",
-        "reasons": missing_reasons(taken.processes, taken.l2),
+        "l2_metric": L2_METRIC,
+        "regime": REGIME,
+        "reasons": missing_reasons(taken.processes, taken.l2.missing),
     }
     derived = derive(taken.samples, [arm.name for arm in taken.prepared.arms], **settings)
     arms = _arms(taken, derived["arms"])
@@ -47,25 +48,20 @@ def _arms(taken: Measurement, derived: Mapping[str, Any]) -> dict[str, Any]:
     """Every arm: its measured figures, quality, cost, tiles, and what was executed and checked."""
     facts, first = taken.prepared.facts, taken.processes[0]
     costs = {name: total_cost(sites) for name, sites in facts["costs"].items()}
-    out: dict[str, Any] = {}
-    for arm in taken.prepared.arms:
-        executed = first["executed"][arm.name]
-        check = max((p["checks"][arm.name] for p in taken.processes), key=lambda c: c["max_rel_err"])
-        cost = costs.get(arm.name) or (costs.get("dense") if arm.values == "dense" else None)
-        out[arm.name] = {
-            **derived[arm.name],
-            "quality": first["quality"].get(arm.name)
-            or {"metric": None, "value": None, "source": None, "reason": "not evaluated"},
-            "cost": {k: cost[k] for k in ("C", "Q", "J")}
-            if cost
-            else {"C": None, "Q": None, "J": None, "reason": "the layout differs in every allocation"},
-            "tiles": count_tiles(executed["sites"], facts["sites"]),
-            "engine": executed["engine"],
-            "executed": executed,
-            "engine_check": check,
-            "roofline": roofline(first["work"][arm.name], first["hardware"], derived[arm.name]["latency_ms"]),
-        }
-    return out
+    nothing = {"metric": None, "value": None, "source": None, "reason": "not evaluated"}
+    return {
+        arm.name: arm_block(
+            derived[arm.name],
+            quality=first["quality"].get(arm.name) or nothing,
+            cost=arm_cost(costs, arm.name),
+            executed=first["executed"][arm.name],
+            check=max((p["checks"][arm.name] for p in taken.processes), key=lambda c: c["max_rel_err"]),
+            parts=first["work"][arm.name],
+            hardware=first["hardware"],
+            sites=facts["sites"],
+        )
+        for arm in taken.prepared.arms
+    }
 
 
 def build_metrics(
@@ -86,9 +82,17 @@ def build_metrics(
     """
     facts = taken.prepared.facts
     card = facts["card"]
-    limited = [n for s in facts["solver"].values() for n, v in s.items() if v.get("time_limited")]
     before = figures(first) if first else None
-    return {
+    sites = site_table(facts)
+    solver = solver_block(sites, facts["iterations"], found["arms"])
+    inputs = {
+        "shape": facts["input_shape"],
+        "sha256": facts["input_sha256"],
+        "tokens": facts["tokens"],
+        "calibration_tokens": facts["calibration_tokens"],
+        "texts": facts["texts"],
+    }
+    record = {
         "schema": SCHEMA,
         "run_id": run_id,
         "created": created,
@@ -101,79 +105,83 @@ def build_metrics(
             "sha256": card.sha256,
             "licence": card.licence,
             "notice": facts["notice"],
+            "tags": list(card.tags),
         },
-        "config": configuration(experiment, facts),
+        "config": configuration(experiment.lock, inputs, facts["precision"], facts["device"]),
         "hardware": found["hardware"],
         "arms": found["arms"],
         "compare": found["compare"],
         "equivalence": facts["equivalence"],
         "iterations": facts["iterations"],
         "rollback": rollback.block(
-            decision, before, first.samples if first else (), found["compare"], limited
+            decision, before, first.samples if first else (), found["compare"], solver["time_limited"]
         ),
-        "solver": {
-            "seconds": facts["solver_seconds"],
-            "cache_hits": sum(v.get("cache") == "hit" for s in facts["solver"].values() for v in s.values()),
-            **break_even(facts["solver_seconds"], found["arms"]),
-            "time_limited": limited,
-            "timeouts": [n for s in facts["solver"].values() for n, v in s.items() if v.get("timeout")],
-        },
+        "solver": solver,
         "transform": facts["transform"],
         "static_scales": static_scales(facts["static_scales"]),
-        "sites": site_table(facts),
+        "sites": sites,
         "bridge": {"value": None, "reason": "bridge=none"},
-        "protocol": protocol(experiment, taken),
+        "protocol": protocol(
+            experiment.lock["measure"],
+            taken.samples,
+            [p["stopped"] for p in taken.processes if p["stopped"]],
+            taken.l2.runs,
+        ),
         "derivation": {**found["settings"], "objective": asdict(experiment.solver.objective)},
-        "inputs": {
-            "shape": facts["input_shape"],
-            "sha256": facts["input_sha256"],
-            "tokens": facts["tokens"],
-            "calibration_tokens": facts["calibration_tokens"],
-            "texts": facts["texts"],
-        },
-        "tags": tags(experiment, taken, found["compare"], decision, machine),
+        "inputs": inputs,
     }
+    return {**record, "tags": tags(record, {**machine, "measured": taken.environment()})}
 
 
-def configuration(experiment: Experiment, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """``config``: the choices that a reader compares runs by."""
-    batch, tokens = next(iter(facts["input_shape"].values()))[0], facts["tokens"]
+def configuration(
+    lock: Mapping[str, Any], inputs: Mapping[str, Any], precision: str, device: str
+) -> dict[str, Any]:
+    """``config``: the choices that a reader compares runs by; ``lock``: the resolved configuration."""
+    batch = next(iter(inputs["shape"].values()))[0]
 
     def chosen(group: str) -> str:
-        return str(experiment.lock[group]["_target_"]).rpartition(".")[2].lower()
+        return str(lock[group]["_target_"]).rpartition(".")[2].lower()
 
     return {
-        "pipeline": experiment.pipeline.name,
+        "pipeline": lock["pipeline"]["name"],
         "transform": chosen("transform"),
-        "sparsity": experiment.sparsity,
-        "precision": facts["precision"],
-        "seq_len": tokens // batch,
+        "sparsity": lock["sparsity"],
+        "precision": precision,
+        "seq_len": inputs["tokens"] // batch,
         "batch_size": batch,
-        "device": facts["device"],
-        "seed": experiment.seed,
-        "measure": experiment.measure.name,
+        "device": device,
+        "seed": lock["seed"],
+        "measure": lock["measure"]["name"],
         "engine": chosen("runtime"),
         "solver": chosen("solver"),
     }
 
 
-def protocol(experiment: Experiment, taken: Measurement) -> dict[str, Any]:
-    """How it was measured, what ended each process, and the cross-check of the clocks."""
-    wall = wall_check(taken.samples)
+def protocol(
+    measure: Mapping[str, Any],
+    samples: Sequence[Sample],
+    stopped: Sequence[Mapping[str, Any]],
+    profiled: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """How it was measured, what ended each process, and the cross-check of the clocks.
+
+    ``measure``: of the lock; ``stopped``: see `icd.stats.width.stopped`; ``profiled``: ``runs`` of ncu.json.
+    """
+    wall = wall_check(samples)
     return {
-        "processes": len(taken.processes),
-        "allocations": experiment.measure.allocations,
-        "rounds": experiment.measure.rounds,
+        "processes": len({s.process for s in samples if s.metric == "latency_ms"}),
+        "allocations": measure["allocations"],
+        "rounds": measure["rounds"],
         "unit": "process mean of log ratios",
-        "stop": experiment.measure.stop,
-        "stopped": [p["stopped"] for p in taken.processes if p["stopped"]],
+        "stop": measure["stop"],
+        "stopped": list(stopped),
         "energy": {
-            "rounds": len({s.round for s in taken.samples if s.metric == "watts"}),
+            "rounds": len({s.round for s in samples if s.metric == "watts"}),
             "note": "rounds of their own behind the latency rounds of each process's first allocation; "
             "gross: idle power is part of it",
         },
         "l2": {
-            "repetitions": len({s.process for s in taken.l2.samples}),
+            "repetitions": len({run["repetition"] for run in profiled}),
             "regimes": list(SUFFIX),
             "launches": LAUNCHES,
             "note": "a repetition is a process under ncu with fresh copies of all arms; "
@@ -186,11 +194,14 @@ def protocol(experiment: Experiment, taken: Measurement) -> dict[str, Any]:
     }
 
 
-def missing_reasons(processes: Sequence[Mapping[str, Any]], l2: L2Record) -> dict[str, str]:
-    """Why a metric has no sample, in the words of the backend that was to read it."""
+def missing_reasons(processes: Sequence[Mapping[str, Any]], l2: str | None) -> dict[str, str]:
+    """Why a metric has no sample, in the words of the backend that was to read it.
+
+    ``processes``: with ``no_energy`` and ``no_cold``; ``l2``: why no forward was profiled.
+    """
     energy, cold = (next((p[k] for p in processes if p[k]), None) for k in ("no_energy", "no_cold"))
     return {
-        **(dict.fromkeys(L2_METRICS, l2.missing) if l2.missing else {}),
+        **(dict.fromkeys(L2_METRICS, l2) if l2 else {}),
         **(dict.fromkeys(ENERGY_METRICS, energy) if energy else {}),
         **({"latency_cold_ms": cold} if cold else {}),
     }

@@ -11,9 +11,10 @@ import numpy as np
 
 from icd.contracts import Layouts
 from icd.measure.power import PowerRow
-from icd.pipeline.files import write_bytes, write_json, write_samples
+from icd.pipeline.files import write_bytes, write_json
 from icd.pipeline.measurement import Measurement
 from icd.pipeline.rollback import FOLDER
+from icd.samples import encode
 
 
 def write_record(
@@ -39,7 +40,7 @@ def write_record(
 
 def write_raw(folder: Path, taken: Measurement) -> None:
     """Raw samples, the profiler's record and the power draw of one measurement."""
-    write_samples(folder / "samples.csv.gz", taken.samples)
+    write_bytes(folder / "samples.csv.gz", encode(taken.samples))
     write_json(folder / "ncu.json", taken.l2.as_json())
     rows = (f"{r[0]},{r[1]},{r[2]},{r[3]:.4f},{r[4]:.3f}" for r in taken.power)
     write_bytes(folder / "power.csv", ("\n".join([",".join(PowerRow._fields), *rows]) + "\n").encode())

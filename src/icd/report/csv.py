@@ -7,6 +7,7 @@ measurement's arms and comparisons, of kinds ``arm before rollback`` and ``compa
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -128,13 +129,19 @@ COLUMNS = ("kind", "name", *RUN, *ARM, *COMPARISON, *GATE, *CAUSE, "reason")
 
 
 def write_csv(folder: Path) -> None:
-    """Write ``folder/report.csv``; what is not there is empty, with the reasons in the last column."""
+    """Write ``folder/report.csv``."""
     temporary = folder / ".report.csv.tmp"
-    with temporary.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.DictWriter(out, COLUMNS, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows(load(folder).metrics))
+    temporary.write_text(encode(load(folder).metrics), encoding="utf-8", newline="")
     temporary.replace(folder / "report.csv")
+
+
+def encode(metrics: Mapping[str, Any]) -> str:
+    """``report.csv``; what is not there is empty, with the reasons in the last column."""
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows(metrics))
+    return out.getvalue()
 
 
 def rows(metrics: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from icd import samples as raw
 from icd.contracts import FloatArray, IntArray, Sample
 from icd.errors import ConfigError
 
@@ -85,29 +84,10 @@ def read_samples(path: Path) -> list[Sample]:
     if not path.is_file():
         return []
     try:
-        with gzip.open(path, "rt", encoding="utf-8", newline="") as lines:
-            rows = [_sample(row) for row in csv.DictReader(lines)]
-    except (KeyError, TypeError, ValueError, OSError) as error:
+        rows = raw.read_samples(path)
+    except (ValueError, OSError) as error:
         raise ConfigError(f"{path.parent.name}/{path.name} cannot be read: {error}") from error
     return sorted(rows, key=lambda s: (s.process, s.allocation, s.round, s.order, s.iteration))
-
-
-def _sample(row: Mapping[str, str]) -> Sample:
-    clock, temperature = (float(row[k]) if row[k] else None for k in ("clock", "temperature"))
-    return Sample(
-        arm=row["arm"],
-        metric=row["metric"],
-        process=int(row["process"]),
-        allocation=int(row["allocation"]),
-        round=int(row["round"]),
-        order=int(row["order"]),
-        iteration=int(row["iteration"]),
-        value=float(row["value"]),
-        unit=row["unit"],
-        source=row["source"],
-        clock=clock,
-        temperature=temperature,
-    )
 
 
 def _integers(layouts: Mapping[str, Any] | None) -> dict[str, IntArray]:

@@ -29,6 +29,11 @@ def rounds(n_arms: int, n_rounds: int, seed: int) -> list[list[int]]:
     return out[:n_rounds]
 
 
+def seed_of(seed: int, process: int, allocation: int) -> int:
+    """The seed of the rounds of one allocation; cold and energy rounds take the number behind the last."""
+    return (seed * 1009 + process) * 1013 + allocation
+
+
 def cycle_length(n_arms: int) -> int:
     """Rounds of one balanced cycle: n for an even number of arms, 2n for an odd one."""
     return n_arms if n_arms % 2 == 0 or n_arms == 1 else 2 * n_arms

@@ -1,0 +1,104 @@
+"""What was chosen and decided: configuration, checks, gates, tags and the table, from lock and record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from icd.choices import conf_dir
+from icd.own import named_class
+from icd.pipeline.checks import LIMIT
+from icd.pipeline.record import SCHEMA, configuration
+from icd.pipeline.tags import tags
+from icd.report.csv import encode
+from icd.stats.gates import Gate
+from icd.tools.recheck.recorded import Recorded, differ
+
+KEYS = (
+    "schema", "run_id", "created", "model", "config", "hardware", "arms", "compare", "equivalence",
+    "iterations", "rollback", "solver", "transform", "static_scales", "sites", "bridge", "protocol",
+    "derivation", "inputs", "tags", "gates", "elapsed_s",
+)  # fmt: skip
+PUBLISHED = ("mock", "smoke", "strict")
+
+
+def configured(run: Recorded) -> list[str]:
+    """``config`` and the names of the arms, from the lock; the schema, and that nothing was added to it."""
+    metrics, lock = run.metrics, run.lock
+    config = metrics["config"]
+    formats = {arm["executed"]["format"] for name, arm in metrics["arms"].items() if name != "dense_bf16"}
+    again = configuration(lock, metrics["inputs"], config["precision"], run.env["measured"][0]["device"])
+    out = [
+        *differ(metrics["schema"], SCHEMA, "schema"),
+        *differ(sorted(metrics), sorted(KEYS), "keys"),
+        *differ(config, again, "config"),
+        *differ(sorted(formats), [config["precision"]], "config.precision"),
+        *differ([name for name in metrics["arms"] if name != "dense_bf16"], lock["pipeline"]["arms"], "arms"),
+        *differ({process["device"] for process in run.env["measured"]} == {config["device"]}, True, "device"),
+    ]
+    asked = lock["precision"].get("format")
+    if asked not in (None, "auto"):
+        out += differ(config["precision"], asked, "config.precision")
+    return out
+
+
+def checked(run: Recorded) -> list[str]:
+    """Equivalence and engine checks: a run that did not pass them is no result."""
+    proof = run.metrics["equivalence"]
+    again = {"max_rel_err": max(proof["layouts"].values(), default=0.0), "dtype": "float64", "ok": True}
+    again |= {"round_trip": "bit for bit"}
+    out = differ({key: proof[key] for key in again}, again, "equivalence")
+    if not proof["max_rel_err"] <= LIMIT:
+        out.append(f"equivalence.max_rel_err: {proof['max_rel_err']:g} is above {LIMIT:g}")
+    proved = [arm for arm in run.metrics["arms"] if arm in ("linear", "sliced", "iterative")]
+    out += differ(sorted(proof["layouts"]), sorted(proved), "equivalence.layouts")
+    measured = [("", run.metrics), ("rollback.first.", run.metrics["rollback"]["first"] or {"arms": {}})]
+    for where, record in measured:
+        for name, arm in record["arms"].items():
+            check = arm["engine_check"]
+            limit = tolerance(run, name)
+            if limit is not None:
+                out += differ(check["tolerance"], limit, f"{where}arms.{name}.engine_check.tolerance")
+            if check["ok"] is not True or not 0 <= check["max_rel_err"] <= check["tolerance"]:
+                out.append(f"{where}arms.{name}.engine_check: it did not pass")
+    return out
+
+
+def tolerance(run: Recorded, arm: str) -> float | None:
+    """What the precision of an arm allows its engine check; None for a precision of the user's own."""
+    fields = {**run.lock["precision"]}
+    target = fields.pop("_target_")
+    if not target.startswith("icd."):
+        return None
+    if arm == "dense_bf16":
+        fields["format"] = "bf16"
+    return float(named_class("precision", target)(**fields).tolerance(run.metrics["config"]["device"]))
+
+
+def gated(run: Recorded) -> list[str]:
+    """Every gate again, and its thresholds against the lock and those that icd publishes."""
+    recorded = run.metrics["gates"]
+    out = [f"gates: {name} is missing" for name in PUBLISHED if name not in recorded]
+    for name, gate in recorded.items():
+        spec = spec_of(name, run.lock["gate"])
+        found = Gate(**spec).evaluate(run.metrics)
+        out += differ(gate, {**found, "spec": spec}, f"gates.{name}")
+    return out
+
+
+def spec_of(name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """A gate's thresholds: as the lock says where it was the one asked for, else as icd publishes them."""
+    import yaml
+
+    if asked["name"] != name:
+        path = conf_dir() / "gate" / f"{name}.yaml"
+        asked = yaml.safe_load(path.read_text("utf-8"))
+    return {key: value for key, value in asked.items() if key != "_target_"}
+
+
+def tagged(run: Recorded) -> list[str]:
+    """``tags`` and ``report.csv``."""
+    out = differ(run.metrics["tags"], tags(run.metrics, run.env), "tags")
+    if (run.folder / "report.csv").read_text("utf-8") != encode(run.metrics):
+        out.append("report.csv: not the table of metrics.json; icd report writes it again")
+    return out

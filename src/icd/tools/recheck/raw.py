@@ -1,0 +1,215 @@
+"""Raw samples against the design they were taken by, and against the other raw files of the run."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from icd.contracts import Sample
+from icd.measure.l2 import UNITS, Failure, Kernel, Profile, rates
+from icd.measure.power import PowerRow
+from icd.pipeline.profiling import SUFFIX, samples_of
+from icd.pipeline.rollback import FOLDER
+from icd.samples import read_samples
+from icd.stats.design import rounds, seed_of
+from icd.tools.recheck.recorded import Recorded, differ, read_json
+
+TIMED = ("latency_ms", "wall_ms")
+ENERGY = ("energy_j", "watts", "idle_watts", "energy_block_ms")
+UNIT = {
+    "latency_ms": "ms",
+    "wall_ms": "ms",
+    "latency_cold_ms": "ms",
+    "energy_block_ms": "ms",
+    "energy_j": "J",
+    "watts": "W",
+    "idle_watts": "W",
+    **{
+        f"{name}{suffix}": unit
+        for suffix in SUFFIX.values()
+        for name, unit in (
+            ("l2_served_pct", "%"),
+            ("l2_lookup_hit_pct", "%"),
+            ("dram_bytes_per_token", "B"),
+        )
+    },
+}
+EXACT = 1e-9  # relative; figures that one sum gives
+
+Place = tuple[str, int, int, int]  # metric, process, allocation, round
+
+
+def raw(run: Recorded) -> list[str]:
+    """The run's own measurement, and the one before a rollback."""
+    out = files(run, run.folder, run.samples, run.ncu, run.env["measured"])
+    if run.metrics["rollback"]["first"] is None:
+        return out
+    folder, processes = run.folder / FOLDER, run.env["measured_before_rollback"]
+    old, ncu = read_samples(folder / "samples.csv.gz"), read_json(folder / "ncu.json")
+    return out + [f"{FOLDER}/{problem}" for problem in files(run, folder, old, ncu, processes)]
+
+
+def files(
+    run: Recorded,
+    folder: Path,
+    samples: Sequence[Sample],
+    ncu: Mapping[str, Any],
+    processes: Sequence[Mapping[str, Any]],
+) -> list[str]:
+    """One measurement's ``samples.csv.gz``, ``ncu.json`` and ``power.csv``; ``processes``: of env.json."""
+    asked = 1 if run.simulated else run.lock["measure"]["processes"]
+    timed = sorted({s.process for s in samples if s.metric == "latency_ms"})
+    out = differ([len(processes), timed], [asked, list(range(asked))], "samples.csv.gz: processes")
+    sources = {name: arm["executed"]["source"] for name, arm in run.metrics["arms"].items()}
+    for s in samples:
+        profiled_apart = s.metric.startswith(("l2_", "dram_"))
+        if UNIT.get(s.metric) != s.unit or not (profiled_apart or s.source == sources.get(s.arm)):
+            out.append(f"samples.csv.gz: {s.metric} of {s.arm}: unit {s.unit} or source {s.source}")
+            break
+    if not run.simulated:
+        out += design(run, samples)
+    return [
+        *out,
+        *energy(samples),
+        *profiled(samples, ncu, run.metrics["inputs"]["tokens"]),
+        *power(folder, samples),
+    ]
+
+
+def design(run: Recorded, samples: Sequence[Sample]) -> list[str]:
+    """Every round holds one block of every arm, in the balanced order that the seed gives, of as many
+    iterations as the others.
+    """
+    names = list(run.metrics["arms"])
+    found: dict[Place, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
+    count: dict[tuple[Place, str], list[int]] = defaultdict(list)
+    for s in samples:
+        place = (s.metric, s.process, s.allocation, s.round)
+        found[place][s.arm].add(s.order)
+        count[place, s.arm].append(s.iteration)
+    out = []
+    expected = dict(orders(run, samples, names))
+    for place, arms in found.items():
+        if place[0] not in {metric for metric, *_ in expected}:
+            continue
+        order = [[names.index(arm), *sorted(at)] for arm, at in arms.items() if arm in names]
+        again = [[arm, at] for at, arm in enumerate(expected.get(place, ()))]
+        if sorted(order) != sorted(again):
+            out.append(f"samples.csv.gz: {_said(place)}: arms or their order are not those of the design")
+    out += [
+        f"samples.csv.gz: {_said(place)} is missing"
+        for place in expected
+        if place not in found and place[0] == "latency_ms"
+    ]
+    repeats = run.lock["measure"]["repeats"]
+    out += [
+        f"samples.csv.gz: {_said(place)}, {arm}: one block of energy has one sample of each metric"
+        for (place, arm), block in count.items()
+        if place[0] in ENERGY and not run.simulated and block != [0]
+    ]
+    for metric, where in {
+        ((place[0]), place[1:3]) for place, _ in count if place[0] in ("latency_ms", "latency_cold_ms")
+    }:
+        blocks = [sorted(i) for (place, _), i in count.items() if (place[0], place[1:3]) == (metric, where)]
+        length = len(blocks[0]) if repeats == "auto" else repeats
+        if any(block != list(range(length)) for block in blocks):
+            out.append(
+                f"samples.csv.gz: {metric} of process {where[0]}, allocation {where[1]}: blocks differ"
+            )
+    return out
+
+
+def orders(
+    run: Recorded, samples: Sequence[Sample], names: Sequence[str]
+) -> Iterator[tuple[Place, list[int]]]:
+    """The order of the arms of every round that the protocol asked for."""
+    measure, seed = run.lock["measure"], run.lock["seed"]
+    taken: dict[tuple[int, int], int] = defaultdict(int)
+    for s in samples:
+        if s.metric == "latency_ms":
+            taken[s.process, s.allocation] = max(taken[s.process, s.allocation], s.round + 1)
+    for process in range(measure["processes"]):
+        for allocation in range(measure["allocations"]):
+            count = measure["rounds"] if measure["stop"] == "fixed" else taken[process, allocation]
+            for number, order in enumerate(rounds(len(names), count, seed_of(seed, process, allocation))):
+                for metric in TIMED:
+                    yield (metric, process, allocation, number), order
+        last = seed_of(seed, process, measure["allocations"])
+        for number, order in enumerate(rounds(len(names), measure["cold_rounds"], last)):
+            yield ("latency_cold_ms", process, 0, number), order
+        for number, order in enumerate(rounds(len(names), measure["power_rounds"], last)):
+            for metric in ENERGY:
+                yield (metric, process, 0, taken[process, 0] + number), order
+
+
+def _said(place: Place) -> str:
+    metric, process, allocation, number = place
+    return f"{metric} of process {process}, allocation {allocation}, round {number}"
+
+
+def energy(samples: Sequence[Sample]) -> list[str]:
+    """Energy of a forward = power x its seconds, in every block that was measured."""
+    blocks: dict[tuple[Any, ...], dict[str, float]] = defaultdict(dict)
+    for s in samples:
+        if s.metric in ENERGY:
+            blocks[s.arm, s.process, s.allocation, s.round][s.metric] = s.value
+    out = []
+    for (arm, process, _, number), block in blocks.items():
+        if "energy_block_ms" not in block:
+            continue
+        again = block["watts"] * block["energy_block_ms"] / 1e3
+        if not math.isclose(block["energy_j"], again, rel_tol=EXACT):
+            out.append(
+                f"samples.csv.gz: energy of {arm}, process {process}, round {number}: not power x time"
+            )
+    return out
+
+
+def profiled(samples: Sequence[Sample], ncu: Mapping[str, Any], tokens: int) -> list[str]:
+    """Figures of the cache from the counters in ``ncu.json``, and samples from its figures."""
+    out = []
+    arms = {p["repetition"]: p["arms"] for p in ncu["processes"] if p["profiled"] == "as timed"}
+    expected: list[Sample] = []
+    for number, entry in enumerate(ncu["runs"]):
+        expected += samples_of(entry, arms[entry["repetition"]].index(entry["arm"]))
+        for launch in entry["launches"]:
+            again = rates(Profile((Kernel("", launch["sums"]),)), tokens)
+            figures = {key: value for key, value in launch.items() if key not in ("sums", "results")}
+            if isinstance(again, Failure):
+                out.append(f"ncu.json: runs[{number}]: {again.reason}")
+            else:
+                out += differ(figures, vars(again), f"ncu.json: runs[{number}]")
+    kinds = {s.metric for s in expected}
+    there = [s for s in samples if s.metric in kinds or (ncu["runs"] and s.metric.startswith("l2_"))]
+    if sorted(map(repr, there)) != sorted(map(repr, expected)):
+        out.append("ncu.json: its figures are not the samples of samples.csv.gz")
+    measured = {s.metric for s in samples if s.source == "measured"}
+    if not ncu["runs"] and any(metric.startswith(("l2_", "dram_")) for metric in measured):
+        out.append("samples.csv.gz holds measured figures of the cache, and ncu.json none")
+    for entry in ncu["kernels"]:
+        total = sum(entry["sums"][metric] for metric in UNITS if metric.startswith("dram__"))
+        for kernel in entry["top_kernels"]:
+            share = kernel["dram_bytes"] / total if total else 0.0
+            out += differ(kernel["share"], share, f"ncu.json: kernels: {entry['arm']}: share")
+    return out
+
+
+def power(folder: Path, samples: Sequence[Sample]) -> list[str]:
+    """``power.csv`` reads the power of blocks of energy, and of nothing else."""
+    with (folder / "power.csv").open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.reader(lines))
+    if not rows or tuple(rows[0]) != PowerRow._fields:
+        return [f"power.csv: expected the columns {', '.join(PowerRow._fields)}"]
+    blocks = {(s.process, s.arm, s.round) for s in samples if s.metric == "watts"}
+    seen = {(int(process), arm, int(number)) for process, arm, number, *_ in rows[1:]}
+    values = [float(cell) for row in rows[1:] for cell in row[3:]]
+    out = [] if all(math.isfinite(v) and v >= 0 for v in values) else ["power.csv: a reading is no figure"]
+    # a process whose counter failed later keeps its readings and loses its figures
+    whole = {process for process, _, _ in blocks}
+    if any(block not in blocks for block in seen if block[0] in whole):
+        out.append("power.csv: readings of a block that has no energy")
+    return out

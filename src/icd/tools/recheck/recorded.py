@@ -1,0 +1,110 @@
+"""The files of a finished run, read once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from icd.contracts import IntArray, Sample
+from icd.samples import read_samples
+from icd.stats.derive import equal
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A file of layouts: ``pi`` and the live channels by site, in dense order."""
+
+    layouts: Mapping[str, IntArray]
+    live: Mapping[str, IntArray]
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """One run; a file is read when a check first asks for it, and its errors are that check's."""
+
+    folder: Path
+    metrics: Mapping[str, Any]
+    lock: Mapping[str, Any]
+    env: Mapping[str, Any]
+
+    @cached_property
+    def samples(self) -> Sequence[Sample]:
+        """``samples.csv.gz``."""
+        return read_samples(self.folder / "samples.csv.gz")
+
+    @cached_property
+    def ncu(self) -> Mapping[str, Any]:
+        """``ncu.json``."""
+        return read_json(self.folder / "ncu.json")
+
+    @cached_property
+    def before(self) -> Saved:
+        """``perm_before.json``."""
+        return saved(self.folder / "perm_before.json")
+
+    @cached_property
+    def after(self) -> Saved:
+        """``perm_after.json``."""
+        return saved(self.folder / "perm_after.json")
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the device is a simulated one, on which one process is enough."""
+        return all("arithmetic" in arm["executed"] for arm in self.metrics["arms"].values())
+
+    def graph(self, site: str) -> csr_matrix:
+        """The co-access graph W of a site, dense order."""
+        import scipy.sparse
+
+        path = (self.folder / "W" / f"{site}.npz").resolve()
+        if path.parent != (self.folder / "W").resolve():
+            raise ValueError(f"{site!r} names no file of W")
+        return scipy.sparse.csr_matrix(scipy.sparse.load_npz(path))
+
+
+def load(folder: Path) -> Recorded:
+    """The run in ``folder``; OSError or ValueError where its JSON cannot be read."""
+    metrics, lock, env = (read_json(folder / n) for n in ("metrics.json", "config.lock.json", "env.json"))
+    return Recorded(folder, metrics, lock, env)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in ``path``; ValueError for anything else, NaN and infinity among it."""
+    value = json.loads(path.read_text("utf-8"), parse_constant=_refuse)
+    if not isinstance(value, dict):
+        raise ValueError(f"{path.name}: expected an object, got {type(value).__name__}")
+    return value
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(f"{word} is no figure; a missing value is null with a reason")
+
+
+def saved(path: Path) -> Saved:
+    """A file of layouts."""
+    found = read_json(path)
+    layouts, live = (
+        {name: np.asarray(values, np.int32) for name, values in found[key].items()}
+        for key in ("layouts", "live")
+    )
+    return Saved(layouts, live)
+
+
+def differ(recorded: Any, again: Any, path: str) -> list[str]:
+    """Where the record and what was computed again differ; ``again`` as JSON would hold it."""
+    return equal(recorded, json.loads(json.dumps(again, default=_builtin)), path=path)
+
+
+def _builtin(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} has no place in a record")
