@@ -26,7 +26,7 @@ from tests.tiny import mock
 
 PROTOCOL = (
     "measure.allocations=1", "measure.rounds=4", "measure.repeats=1", "measure.power_rounds=4",
-    "measure.cold_rounds=0",
+    "measure.cold_rounds=0", "precision=fp32",
 )  # fmt: skip
 WORK = [{"kind": "linear", "rate": "fp32", "calls": 1, "flops": 1e9, "bytes": 1e7, "weight_bytes": 1e6}]
 DEVICE = {

@@ -57,13 +57,16 @@ def verify(folder: Path) -> list[str]:
         run = load(folder)
     except (OSError, ValueError) as error:
         return [*problems, f"the record cannot be read: {error}"]
-    for check in CHECKS:
-        try:
-            problems += check(run)
-        except (*UNREADABLE, zipfile.BadZipFile) as error:
-            told = f"{type(error).__name__}: {error}"
-            problems.append(f"{check.__name__}: the record is not of schema icd.metrics/1 ({told})")
-    return problems
+    return problems + [problem for check in CHECKS for problem in ask(check, run)]
+
+
+def ask(check: Check, run: Recorded) -> list[str]:
+    """What ``check`` finds; a record that it cannot even read does not hold either."""
+    try:
+        return check(run)
+    except (*UNREADABLE, zipfile.BadZipFile) as error:
+        told = f"{type(error).__name__}: {error}"
+        return [f"{check.__name__}: the record is not of schema icd.metrics/1 ({told})"]
 
 
 def verify_sweep(folder: Path) -> list[str]:

@@ -1,0 +1,300 @@
+"""icd verify: a figure that was changed by hand is found, however well sums and table were made to fit.
+
+What cannot be computed again is named in `NOT_COMPUTED`, and nothing else.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import shutil
+
+import pytest
+
+from icd.errors import Exit
+from icd.pipeline.files import check_sums, write_sums
+from icd.pipeline.solved import break_even
+from icd.report.csv import encode as table
+from icd.samples import encode, read_samples
+from icd.stats.derive import derive
+from icd.stats.gates import Gate
+from icd.stats.roofline import roofline
+from icd.tools import verify as tool
+from icd.tools.recheck import choices, figures, layouts, recorded
+from icd.tools.recheck.designed import ENERGY
+from icd.tools.verify import verify
+from tests.pipeline.fake_run import go
+
+# numbers of metrics.json that no other file of the run says anything of
+NOT_COMPUTED = (
+    r"elapsed_s",  # the clock of the run
+    r"model\.params",  # the model itself
+    r"inputs\.(calibration_tokens|shape\..*)",
+    r"equivalence\.sequences",
+    r"sites\.\d+\.(repeat|nets)",
+    r"sites\.\d+\.cost\.\w+\.T",  # the nets of the weights are not saved; linear's and iterative's are sums
+    r"sites\.\d+\.solver\..*",  # what the solver says of its own work
+    r"arms\.\w+\.(roofline\.parts\.\d+\.calls|executed\.cuda_graph)",
+    r"iterations\.\d+\.[CQ]",  # of a step that was not kept
+)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A run that was measured, with energy and counters of the cache."""
+    words = ("measure.rounds=2", "measure.power_rounds=1")
+    return go(tmp_path_factory.mktemp("measured") / "run", 0.8, 0.7, *words, gpu=True)[0]
+
+
+def leaves(node, path=()):
+    """The path of every number and truth value below ``node``."""
+    if isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from leaves(value, (*path, key))
+    elif isinstance(node, bool | int | float):
+        yield path
+
+
+def changed(node, path):
+    """A copy of ``node`` with another number at ``path``."""
+    out = copy.copy(node)
+    if len(path) > 1:
+        out[path[0]] = changed(node[path[0]], path[1:])
+    else:
+        value = node[path[0]]
+        out[path[0]] = not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else (
+            value * 1.01 + 0.001
+        )  # fmt: skip
+    return out
+
+
+def what_terms_need(run, row, old):
+    return json.dumps([row[k] for k in ("site", "block", "line")] + [*row["cost"], run.metrics["derivation"]])
+
+
+def unnoticed(folder, monkeypatch):
+    """The numbers of ``metrics.json`` that can be changed, one at a time, with sums and table made to fit."""
+    base = recorded.load(folder)
+    memo = {}
+
+    def once(function, key):
+        """``function`` computed once for each ``key`` of its arguments: most changes touch none of them."""
+
+        def cached(*args, **kwargs):
+            at = (function, key(*args, **kwargs))
+            if at not in memo:
+                memo[at] = function(*args, **kwargs)
+            return copy.copy(memo[at])
+
+        return cached
+
+    def noticed(metrics):
+        run = recorded.Recorded(folder, metrics, base.lock, base.env)
+        for name in ("samples", "ncu", "before", "after"):
+            run.__dict__[name] = getattr(base, name)
+        return any(tool.ask(check, run) for check in quick_first)
+
+    slow = (tool.raw, tool.stops)
+    quick_first = (*(check for check in tool.CHECKS if check not in slow), *slow)
+    monkeypatch.setattr(choices, "encode", lambda metrics: (folder / "report.csv").read_text())
+    monkeypatch.setattr(
+        figures, "derive", once(figures.derive, lambda samples, names, **k: json.dumps([names, k]))
+    )
+    monkeypatch.setattr(layouts, "site_terms", once(layouts.site_terms, what_terms_need))
+    assert not noticed(base.metrics)
+    found = (path for path in leaves(base.metrics) if not noticed(changed(base.metrics, path)))
+    return [".".join(map(str, path)) for path in found]
+
+
+def check_list(found):
+    """That what was not noticed is what is said to be, and that no more is said to be than is."""
+    assert [path for path in found if not any(re.fullmatch(p, path) for p in NOT_COMPUTED)] == []
+    assert [p for p in NOT_COMPUTED if not any(re.fullmatch(p, path) for path in found)] == []
+
+
+def test_every_number_of_a_measured_record_is_found_when_it_is_changed(measured, monkeypatch):
+    check_list(unnoticed(measured, monkeypatch))
+
+
+def test_every_number_of_a_simulated_record_is_found_when_it_is_changed(mock_run, monkeypatch):
+    check_list(unnoticed(mock_run, monkeypatch))
+
+
+def forged(folder, tmp_path, change):
+    """What verify says of a copy in which ``change(metrics, copy)`` was made, table and sums made to fit."""
+    out = shutil.copytree(folder, tmp_path / "copy")
+    metrics = json.loads((out / "metrics.json").read_text())
+    change(metrics, out)
+    (out / "metrics.json").write_text(json.dumps(metrics))
+    (out / "report.csv").write_text(table(metrics))
+    write_sums(out)
+    assert check_sums(out) == []
+    return verify(out)
+
+
+def gate_made_easy(metrics, folder):
+    """A lower threshold, and every outcome computed again from it."""
+    spec = {
+        **metrics["gates"]["strict"]["spec"],
+        "latency_pct": -1.0,
+        "l2_pp": -99.0,
+        "quality_loss_pp": None,
+    }
+    metrics["gates"]["strict"] = {**Gate(**spec).evaluate(metrics), "spec": spec}
+    assert metrics["gates"]["strict"]["pass"]
+
+
+def cost_made_better(metrics, folder):
+    metrics["compare"]["iterative_vs_linear"]["cost"]["C_delta_pct"] = -90.0
+    metrics["gates"] |= {
+        name: {**Gate(**gate["spec"]).evaluate(metrics), "spec": gate["spec"]}
+        for name, gate in metrics["gates"].items()
+    }
+
+
+def made_again(metrics, folder):
+    """Everything that follows from samples, computed again from what the file now holds."""
+    samples, asked = read_samples(folder / "samples.csv.gz"), metrics["derivation"]
+    keys = ("device", "tokens", "l2_metric", "regime", "reasons")
+    found = json.loads(json.dumps(derive(samples, list(metrics["arms"]), **{k: asked[k] for k in keys})))
+    for part in ("arms", "compare"):
+        for name, block in found[part].items():
+            metrics[part][name] |= block
+    for arm in metrics["arms"].values():
+        arm["roofline"] = roofline(arm["roofline"]["parts"], metrics["hardware"], arm["latency_ms"])
+    metrics["solver"] |= break_even(metrics["solver"]["seconds"], metrics["arms"])
+
+
+def without(keep):
+    def change(metrics, folder):
+        path = folder / "samples.csv.gz"
+        path.write_bytes(encode([s for s in read_samples(path) if keep(s)]))
+        made_again(metrics, folder)
+
+    return change
+
+
+def sample(of, /, **changes):
+    """The first sample of a metric with other fields, and nothing else."""
+
+    def change(metrics, folder):
+        path = folder / "samples.csv.gz"
+        rows = read_samples(path)
+        k = next(k for k, s in enumerate(rows) if s.metric == of)
+        rows[k] = rows[k]._replace(**changes)
+        path.write_bytes(encode(rows))
+
+    return change
+
+
+def text(file, old, new):
+    def change(metrics, folder):
+        before = (folder / file).read_text()
+        assert old in before
+        (folder / file).write_text(before.replace(old, new, 1))
+
+    return change
+
+
+def put(*path, value):
+    def change(metrics, folder):
+        node = metrics
+        for key in path[:-1]:
+            node = node[key]
+        node[path[-1]] = value
+
+    return change
+
+
+def exchanged(file, key):
+    """Two channels of a site's layout, or the first live one for a dead one."""
+
+    def change(metrics, folder):
+        found = json.loads((folder / file).read_text())
+        values = next(iter(found[key].values()))
+        if key == "layouts":
+            values[0], values[-1] = values[-1], values[0]
+        else:
+            values[0] = next(c for c in range(999) if c not in values)
+        (folder / file).write_text(json.dumps(found))
+
+    return change
+
+
+def broken(file):
+    def change(metrics, folder):
+        path = folder / file
+        path.write_bytes(path.read_bytes()[:40] + b"broken")
+
+    return change
+
+
+def by_ncu(s):
+    return s.metric.startswith(("l2_", "dram_"))
+
+
+HEAD = ("compare", "iterative_vs_linear")
+FORGERIES = {
+    "an easier gate, outcomes to match": gate_made_easy,
+    "a better cost, gates to match": cost_made_better,
+    "a process left out, all figures to match": without(lambda s: s.process != 1 or by_ncu(s)),
+    "a repetition left out, all figures to match": without(lambda s: s.process != 1 or not by_ncu(s)),
+    "the energy left out, all figures to match": without(lambda s: s.metric not in ENERGY),
+    "a round left out, all figures to match": without(lambda s: s.metric != "latency_ms" or s.round != 1),
+    "an arm left out": lambda metrics, folder: [metrics["arms"].pop("aa"), metrics["compare"].pop("aa")],
+    "a figure added": put(*HEAD, "latency", "speedup", value=9.0),
+    "a verdict": put(*HEAD, "latency", "verdict", value="AMBIGUOUS"),
+    "a source": put("arms", "linear", "latency_ms", "source", value="simulated"),
+    "what was executed": put("arms", "linear", "executed", "source", value="simulated"),
+    "a reason": put("arms", "linear", "latency_cold_ms", "reason", value="it rained"),
+    "a reason for nothing": put("derivation", "reasons", "energy_j", value="no counter"),
+    "the device": put("derivation", "device", value="cpu"),
+    "tags": put("tags", value=[]),
+    "the reason of an iteration": put("iterations", 1, "reason", value="T fell by 99.00 %"),
+    "the reason of no rollback": put("rollback", "reason", value="0 of 3 known figures worse"),
+    "the precision": put("config", "precision", value="fp8"),
+    "the engine": put("arms", "iterative", "engine", value="masked"),
+    "the weights' quality": put("arms", "iterative", "quality", "value", value=1.0),
+    "what stopped a process": put("protocol", "stopped", 0, "criterion", value="width"),
+    "no process stopped": put("protocol", "stopped", value=[]),
+    "a seed": text("config.lock.json", '"seed": 0,\n "device"', '"seed": 1,\n "device"'),
+    "a counter of ncu": text("ncu.json", '"dram__bytes_read.sum": ', '"dram__bytes_read.sum": 1'),
+    "a figure of ncu": text("ncu.json", '"l2_served_pct": ', '"l2_served_pct": 1'),
+    "a reading of no block": text("power.csv", ",linear,", ",nobody,"),
+    "a latency": sample("latency_ms", value=9.0),
+    "the order of a round": sample("latency_ms", order=5),
+    "an iteration": sample("latency_ms", iteration=1),
+    "the unit of a block": sample("energy_block_ms", unit="s"),
+    "a block's time": sample("energy_block_ms", value=9.0),
+    "idle power": sample("idle_watts", value=9.0),
+    "a metric that nobody reads": sample("latency_ms", metric="latency_s"),
+    "no number": sample("latency_ms", value=float("nan")),
+    "no finite number": sample("energy_j", value=float("inf")),
+    "a latency below zero": sample("latency_ms", value=-1.0),
+    "channels before": exchanged("perm_before.json", "layouts"),
+    "channels after": exchanged("perm_after.json", "layouts"),
+    "live channels": exchanged("perm_after.json", "live"),
+    "samples that cannot be read": broken("samples.csv.gz"),
+    "a graph that cannot be read": broken("W/layers.0.neurons.npz"),
+    "no graph": lambda metrics, folder: (folder / "W" / "layers.0.neurons.npz").unlink(),
+    "a site of another name": put("sites", 0, "site", value="../../elsewhere"),
+    "a check that a gate does not make": put("gates", "mock", "spec", "require", value=["latency"]),
+    "a gate less": lambda metrics, folder: metrics["gates"].pop("strict"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", FORGERIES.values(), ids=FORGERIES.keys())
+def test_a_forgery_is_found(measured, tmp_path, change):
+    assert forged(measured, tmp_path, change)
+
+
+def test_a_table_that_says_something_else_is_found_and_every_difference_exits_6(measured, tmp_path, capsys):
+    out = shutil.copytree(measured, tmp_path / "copy")
+    assert tool.main([str(out)]) == Exit.DONE
+    text("report.csv", "iterative_vs_linear", "iterative_vs_nothing")(None, out)
+    write_sums(out)
+    assert tool.main([str(out)]) == Exit.VERIFICATION_FAILED
+    broken("metrics.json")(None, out)
+    assert tool.main([str(out)]) == Exit.VERIFICATION_FAILED
+    assert "the record cannot be read" in capsys.readouterr().out
