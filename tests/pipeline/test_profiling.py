@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,13 +39,14 @@ def prepared(device="cuda:0"):
     return Prepared(model=None, arms=arms, live={}, files={}, facts={"device": device, "tokens": 128})
 
 
-def written(forwards: int, kernels: int = 2, served: float = 0.5) -> str:
-    """What ncu writes for so many forwards: a marker and ``kernels`` results each."""
+def written(forwards: int, kernels: int = 2, served: float | Sequence[float] = 0.5) -> str:
+    """What ncu writes for so many forwards: a marker and ``kernels`` results each; ``served``: of each."""
     lines = ["==PROF== Connected to process 7 (/opt/env/bin/python3)"]
     lines.append(",".join(f'"{name}"' for name in COLUMNS))
-    values = {HIT: 600, MISS: 400, ALL: 1200, ALL_HIT: 700, READ: round(32_000 * (1 - served)), WRITE: 640}
+    values = {HIT: 600, MISS: 400, ALL: 1200, ALL_HIT: 700, WRITE: 640}
     number = 0
-    for _ in range(forwards):
+    for share in [served] * forwards if isinstance(served, float) else served:
+        values[READ] = round(32_000 * (1 - share))
         for name in ("at::<unnamed>::spin_kernel(long)", *(f"gemm_{k}" for k in range(kernels))):
             lines += [f'"{number}","{name}","{m}","{UNITS[m]}","{v:,}"' for m, v in values.items()]
             number += 1

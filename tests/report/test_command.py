@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from icd.errors import ConfigError, MissingResource
+from icd.errors import ConfigError, MissingResource, VerificationError
 from icd.pipeline.files import check_sums
 from icd.tools.report import main
 from tests.report.build import metrics, write_run
@@ -29,3 +29,14 @@ def test_unfinished_and_missing_directories_are_refused(tmp_path):
         main([str(tmp_path / "none")])
     with pytest.raises(ConfigError, match="usage"):
         main([])
+
+
+def test_a_record_that_was_changed_gets_no_new_sums(tmp_path):
+    run = write_run(tmp_path / "run", metrics())
+    main([str(run)])
+    (run / "report.html").write_text("changed")
+    assert main([str(run)]) == 0  # a report may be written again, whatever became of it
+    (run / "metrics.json").write_text((run / "metrics.json").read_text().replace("-20.0", "-90.0", 1))
+    with pytest.raises(VerificationError, match=r"metrics\.json was changed"):
+        main([str(run)])
+    assert check_sums(run)

@@ -223,3 +223,24 @@ def test_importing_the_statistics_loads_neither_torch_nor_hydra_nor_scipy():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("metric", ["l2_served_pct", "dram_bytes_per_token", "dram_bytes_per_token_cold"])
+def test_figures_of_the_cache_have_an_interval_from_three_repetitions_on(metric):
+    block = "l2_pp" if metric.startswith("l2") else "dram_cold" if metric.endswith("cold") else "dram"
+    for repetitions, known in ((1, False), (2, False), (3, True)):
+        rows = full_run(metric, processes=repetitions, allocations=1, rounds=1, iterations=3, unit="%")
+        found = derive(rows, ARMS, device="cuda", tokens=1)["compare"]["iterative_vs_linear"][block]
+        assert (found["ci95"] is not None) is known and found["n_units"] == repetitions
+        assert known or found["p_value"] is None is found["diagnostics"]["ci95_without_outliers"]
+
+
+def test_a_cold_forward_that_reads_nothing_is_no_error():
+    rows = experiment(
+        {"iterative": by_process(0.0), "linear": by_process(1.0)},
+        metric="dram_bytes_per_token_cold", unit="B", processes=3,
+    )  # fmt: skip
+    found = derive(rows, ("iterative", "linear"), device="cuda", tokens=1)["compare"]["iterative_vs_linear"]
+    assert (
+        found["dram_cold"]["delta_pct"] is None and "is 0: there is no ratio" in found["dram_cold"]["reason"]
+    )

@@ -24,7 +24,7 @@ L2_METRICS = tuple(
     for metric in ("l2_served_pct", "l2_lookup_hit_pct", "dram_bytes_per_token")
     for suffix in SUFFIX.values()
 )
-ENERGY_METRICS = ("energy_j", "watts", "idle_watts")
+ENERGY_METRICS = ("energy_j", "energy_net_j", "watts", "idle_watts")
 
 
 def figures(taken: Measurement) -> dict[str, Any]:

@@ -52,6 +52,7 @@ ARM = {
     "l2_cold_lookup_hit_pct": ("l2_cold", "lookup_hit_pct"),
     "dram_cold_bytes_per_token": ("l2_cold", "dram_bytes_per_token"),
     "ept_j_per_token": ("energy", "ept_j"),
+    "ept_above_idle_j_per_token": ("energy", "ept_net_j"),
     "power_w": ("energy", "watts"),
     "idle_power_w": ("energy", "idle_watts"),
     "energy_source": ("energy", "source"),
@@ -78,7 +79,7 @@ ARM = {
     "of_bound_pct": ("roofline", "of_bound_pct"),
     "roofline_limit": ("roofline", "limit"),
 }
-BLOCKS = ("latency", "latency_cold", "ept", "dram", "dram_cold")
+BLOCKS = ("latency", "latency_cold", "ept", "ept_net", "dram", "dram_cold")
 COMPARISON = {
     **{
         column: path

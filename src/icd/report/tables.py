@@ -22,6 +22,7 @@ ARM_HEADINGS = (
     ("throughput", "tokens/s"),
     ("L2 served", "%"),
     ("energy per token", "mJ"),
+    ("above idle", "mJ/token"),
     ("quality", ""),
     ("C", ""),
     ("Q", ""),
@@ -40,7 +41,6 @@ def arms(metrics: Mapping[str, Any]) -> Table:
         latency, l2, energy = (arm.get(k) or {} for k in ("latency_ms", "l2", "energy"))
         quality, cost, tiles = (arm.get(k) or {} for k in ("quality", "cost", "tiles"))
         why, timed = latency.get("reason"), latency.get("source")
-        ept = energy.get("ept_j")
         row = [
             Cell(name, kind="name"),
             *(table.cell(number(latency.get(k)), why, source=timed) for k in ("mean", "p50", "p95")),
@@ -49,8 +49,9 @@ def arms(metrics: Mapping[str, Any]) -> Table:
         row += [table.cell(number(latency.get("n")), why)]
         row += [table.cell(number(arm.get("throughput_tok_s"), 5), arm.get("reason"), why, source=timed)]
         row += [table.cell(number(l2.get("served_pct"), 3), l2.get("reason"), source=l2.get("source"))]
-        ept_mj = number(1e3 * ept if ept is not None else None, 3)
-        row += [table.cell(ept_mj, energy.get("reason"), source=energy.get("source"))]
+        for ept in (energy.get("ept_j"), energy.get("ept_net_j")):
+            ept_mj = number(1e3 * ept if ept is not None else None, 3)
+            row += [table.cell(ept_mj, energy.get("reason"), source=energy.get("source"))]
         row += [table.cell(_quality(quality), quality.get("reason"))]
         row += [table.cell(number(cost.get(k), 3), cost.get("reason")) for k in ("C", "Q", "J")]
         row += [table.cell(_tiles(tiles), tiles.get("reason"))]

@@ -21,7 +21,12 @@ MEANS = {
         ("lookup_hit_pct", "l2_lookup_hit_pct_cold"),
         ("dram_bytes_per_token", "dram_bytes_per_token_cold"),
     ),
-    "energy": (("ept_j", "energy_j"), ("watts", "watts"), ("idle_watts", "idle_watts")),
+    "energy": (
+        ("ept_j", "energy_j"),
+        ("ept_net_j", "energy_net_j"),
+        ("watts", "watts"),
+        ("idle_watts", "idle_watts"),
+    ),
 }
 
 
@@ -31,7 +36,8 @@ def describe(
     """Latency and L2 figures, warm and cold, ``throughput_tok_s`` and ``energy`` of one arm.
 
     ``by_metric[metric]``: the run's samples of it; ``tokens``: per forward; ``reasons[metric]``: why a
-    metric was not measured. ``ept_j`` is J/token, from samples in J/token or in J (per forward).
+    metric was not measured. ``ept_j``, gross, and ``ept_net_j``, above idle, are J/token, from samples in
+    J/token or in J (per forward).
     Raises MeasurementError for another unit, and for a block that is part measured, part simulated.
     """
     latency = with_reason(
@@ -49,9 +55,10 @@ def describe(
     )
     for block in MEANS:
         out[block] = _means(by_metric, arm, block, reasons)
-    if out["energy"]["ept_j"] is not None:
-        unit = next(s.unit for s in by_metric["energy_j"] if s.arm == arm)
-        out["energy"]["ept_j"] *= _per_token(unit, tokens)
+    for key, metric in MEANS["energy"][:2]:
+        if out["energy"][key] is not None:
+            unit = next(s.unit for s in by_metric[metric] if s.arm == arm)
+            out["energy"][key] *= _per_token(unit, tokens)
     return out
 
 

@@ -55,12 +55,14 @@ def compare(
     floor: float | None,
     equivalence: float | None,
     kind: Kind = "ratio",
+    at_least: int = 2,
 ) -> dict[str, Any]:
     """``arm`` against ``base`` over paired rounds; the unit is the process.
 
     ``kind="ratio"``: ``delta_pct = 100 (exp(mean log ratio) - 1)``, negative is better;
     ``kind="difference"``: ``delta``, arm - base in the metric's unit. ``ci95``, ``floor`` and
-    ``equivalence`` are in the same unit; without a floor there is no verdict (None). Also ``effect``
+    ``equivalence`` are in the same unit; without a floor there is no verdict (None). Below ``at_least``
+    units there is no interval, test or verdict. Also ``effect``
     (Cohen's dz of the units), ``p_value`` (no change, two-sided), ``source``, the ``units`` themselves
     and ``diagnostics``.
     Simulated values are deterministic: they give a delta and no interval. Raises MeasurementError as
@@ -72,7 +74,7 @@ def compare(
         nothing = {name: None, "ci95": None, "n_units": 0, "verdict": None}
         return {**nothing, "effect": None, "p_value": None, "source": None, "reason": found.reason}
     units = found.units
-    interval = Missing("simulated") if found.source == "simulated" else t_interval(units)
+    interval = Missing("simulated") if found.source == "simulated" else t_interval(units, at_least=at_least)
     out: dict[str, Any] = {
         name: in_unit(float(units.mean()), kind),
         "ci95": None,
@@ -82,7 +84,7 @@ def compare(
         "p_value": None,
         "source": found.source,
         "units": [in_unit(float(unit), kind) for unit in units],
-        "diagnostics": diagnostics(found, name),
+        "diagnostics": diagnostics(found, name, at_least),
     }
     if isinstance(interval, Missing):
         return {**out, "reason": interval.reason}
@@ -101,13 +103,15 @@ def compare(
     return {**out, "reason": "; ".join(reasons)} if reasons else out
 
 
-def diagnostics(units: Units, name: str) -> dict[str, Any]:
+def diagnostics(units: Units, name: str, at_least: int = 2) -> dict[str, Any]:
     """Rounds used and left over, their autocorrelation, and the result without outlying rounds.
 
     Outlying rounds are counted, named (``[process, allocation, round]``) and kept.
     """
     rest = without_outliers(units)
-    interval = Missing("simulated") if units.source == "simulated" else t_interval(rest.units)
+    interval = (
+        Missing("simulated") if units.source == "simulated" else t_interval(rest.units, at_least=at_least)
+    )
     auto = lag1(units)
     return {
         "rounds": len(units.rounds),

@@ -15,6 +15,7 @@ from icd.contracts import Sample
 from icd.stats.arms import describe, with_reason
 from icd.stats.compare import compare
 from icd.stats.interval import holm
+from icd.stats.net import net_energy
 from icd.stats.verdict import Floor, equivalence_pct, fixed_floor_pct, noise_floor
 
 # comparison -> (arm, base); A/A first, because it sets the floor of the others
@@ -31,9 +32,11 @@ RATIOS = {
     "latency": "latency_ms",
     "latency_cold": "latency_cold_ms",
     "ept": "energy_j",
+    "ept_net": "energy_net_j",
     "dram": "dram_bytes_per_token",
     "dram_cold": "dram_bytes_per_token_cold",
 }
+REPETITIONS = 3  # processes under a profiler that an interval of the cache needs
 
 
 def derive(
@@ -50,7 +53,8 @@ def derive(
 
     ``tokens``: per forward (batch x seq_len). Metrics: ``latency_ms``; ``energy_j``, in J/token or in
     J, which is per forward; ``dram_bytes_per_token``; ``l2_served_pct``, ``l2_lookup_hit_pct``;
-    ``watts``, ``idle_watts``; with a cold cache ``latency_cold_ms`` and the cache's figures with ``_cold``.
+    ``watts``, ``idle_watts``, which give ``energy_net_j``; with a cold cache ``latency_cold_ms`` and the
+    cache's figures with ``_cold``.
     ``l2_metric`` is the one compared, in percentage points; ``regime`` is the cache state it was read in
     (warm | cold). ``reasons[metric]`` says why a metric was not
     measured. Comparisons of arms that are not in ``arms`` are left out.
@@ -60,6 +64,7 @@ def derive(
     by_metric: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         by_metric[sample.metric].append(sample)
+    by_metric["energy_net_j"] = net_energy(by_metric)
     pairs = {name: pair for name, pair in COMPARISONS.items() if set(pair) <= set(arms)}
     compared: dict[str, dict[str, Any]] = {name: {} for name in pairs}
     for block, metric in RATIOS.items():
@@ -85,7 +90,14 @@ def _ratios(
     for name, pair in pairs.items():
         floor = Floor(fixed_floor_pct(device)) if name == "aa" else noise_floor(out.get("aa"), device)
         equivalence = equivalence_pct(device)
-        out[name] = compare(samples, metric, *pair, floor=floor.percent, equivalence=equivalence)
+        out[name] = compare(
+            samples,
+            metric,
+            *pair,
+            floor=floor.percent,
+            equivalence=equivalence,
+            at_least=units_needed(metric),
+        )
         if out[name]["delta_pct"] is None:
             continue
         out[name] |= {"floor_pct": floor.percent, "equivalence_pct": equivalence}
@@ -99,9 +111,16 @@ def _ratios(
 
 def _points(samples: Sequence[Sample], metric: str, pair: tuple[str, str], regime: str) -> dict[str, Any]:
     """A cache figure compared in percentage points; no noise floor, so no verdict."""
-    out = compare(samples, metric, *pair, floor=None, equivalence=None, kind="difference")
+    out = compare(
+        samples, metric, *pair, floor=None, equivalence=None, kind="difference", at_least=units_needed(metric)
+    )
     del out["verdict"]
     return {**out, "metric": metric, "regime": None if out["delta"] is None else regime}
+
+
+def units_needed(metric: str) -> int:
+    """Units below which a comparison of ``metric`` has no interval."""
+    return REPETITIONS if metric.startswith(("l2_", "dram_")) else 2
 
 
 def equal(a: Any, b: Any, rel: float = 1e-9, path: str = "") -> list[str]:

@@ -33,10 +33,12 @@ def t_bounds(units: NDArray[Any], level: float = LEVEL) -> tuple[FloatArray, Flo
     return mean - half, mean + half
 
 
-def t_interval(units: NDArray[Any], level: float = LEVEL) -> tuple[float, float] | Missing:
-    """Paired t interval of the mean of ``units`` (n,), in their unit; Missing below 2 units."""
-    if len(units) < 2:
-        return Missing(f"an interval needs at least 2 processes, got {len(units)}")
+def t_interval(
+    units: NDArray[Any], level: float = LEVEL, *, at_least: int = 2
+) -> tuple[float, float] | Missing:
+    """Paired t interval of the mean of ``units`` (n,), in their unit; Missing below ``at_least`` of them."""
+    if len(units) < at_least:
+        return Missing(f"an interval needs at least {at_least} processes, got {len(units)}")
     lo, hi = t_bounds(units, level)
     return float(lo), float(hi)
 

@@ -34,8 +34,9 @@ class BlockKey(NamedTuple):
     round: int
 
 
-# a working set that fits into the cache reads nothing from DRAM; a latency of 0 is a broken clock
-MAY_BE_ZERO = ("dram_bytes_per_token",)
+# a working set that fits into the cache reads nothing from DRAM, and work may draw no more than idling does;
+# a latency of 0 is a broken clock
+MAY_BE_ZERO = ("dram_bytes_per_token", "dram_bytes_per_token_cold", "energy_net_j")
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,8 @@ def paired(
     x, y = (np.array([np.median(s.blocks[key]) for key in keys]) for s in (one, other))
     if kind == "ratio":
         for arm, values in ((a, x), (b, y)):
-            if values.min() == 0 and metric in MAY_BE_ZERO:
-                return Missing(f"{metric} of arm {arm} is 0: there is no ratio")
+            if values.min() <= 0 and metric in MAY_BE_ZERO:
+                return Missing(f"{metric} of arm {arm} is {values.min():g}: there is no ratio")
             if values.min() <= 0:
                 raise MeasurementError(f"{metric} of arm {arm}: a ratio needs values > 0, got {values.min()}")
         rounds = np.log(x / y)

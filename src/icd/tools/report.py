@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from icd.errors import ConfigError, Exit, MissingResource
-from icd.pipeline.files import SUMS, write_sums
+from icd.errors import ConfigError, Exit, MissingResource, VerificationError
+from icd.pipeline.files import SUMS, check_sums, write_sums
 from icd.report.csv import write_csv
 from icd.report.html import write_html
 
@@ -17,11 +17,20 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError("usage: icd report RUN...; expected one or more run directories")
     folders = [finished(Path(word)) for word in argv]
     for folder in folders:
+        unchanged(folder)
+    for folder in folders:
         write_csv(folder)
         write_html(folder)
         write_sums(folder)
         print(folder / "report.html")
     return int(Exit.DONE)
+
+
+def unchanged(folder: Path) -> None:
+    """VerificationError where the record differs from its sums: new sums would hide it."""
+    other = [p for p in check_sums(folder) if not p.startswith(("report.", "plots/"))]
+    if other:
+        raise VerificationError(f"{folder}: {other[0]}; its report is not written again")
 
 
 def finished(folder: Path) -> Path:

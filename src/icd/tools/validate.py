@@ -2,7 +2,8 @@
 
 One run is judged by its own arms. Two runs of pipelines ``linear`` and ``iterative`` made separately are
 shown side by side and tagged unpaired: they share no rounds, so they can never pass a gate. A sweep
-directory stands for its cells, whose gates are then judged together (`icd.stats.family`).
+directory stands for its cells, whose gates are then judged together (`icd.stats.family`). A gate is decided
+for runs that verify (`icd verify`), and for no others.
 """
 
 from __future__ import annotations
@@ -11,31 +12,53 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from icd.errors import ConfigError, Exit, MissingResource
+from icd.errors import ConfigError, Exit, MissingResource, VerificationError
+from icd.pipeline.solved import hash_layouts
 from icd.pipeline.sweep import finished_cells, judge, sentences
+from icd.stats.gates import Gate
+from icd.tools.recheck.recorded import saved
+from icd.tools.verify import verify
 from icd.tracking.projection import is_sweep
+
+AGREE_PCT = 1.0  # linear of two runs made separately may differ by so much
 
 
 def main(words: Sequence[str]) -> int:
-    """Print the table; 1 when the gate fails in a run, 3 when it cannot be decided, else 0."""
+    """Print the table; with a gate 6 when a run does not verify, 1 when the gate fails in one, 3 when it
+    cannot be decided, else 0.
+    """
     parser = argparse.ArgumentParser(prog="icd validate", exit_on_error=False)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--gate", default=None, choices=["mock", "smoke", "strict"])
     try:
-        args = parser.parse_args(list(words))
+        args, unknown = parser.parse_known_args(list(words))
     except argparse.ArgumentError as error:
         raise ConfigError(f"icd validate: {error}") from error
+    if unknown:
+        raise ConfigError(
+            f"icd validate: unknown argument {unknown[0]}; usage: icd validate RUN... [--gate NAME]"
+        )
     sweeps = [folder for folder in args.runs if is_sweep(folder)]
     folders = [cell for word in args.runs for cell in (finished_cells(word) if word in sweeps else [word])]
+    if not folders:
+        raise MissingResource(f"{args.runs[0]}: no cell of this sweep has finished")
     runs = [(folder, read(folder)) for folder in folders]
     print(table(runs))
     judged = {sweep: judge(sweep) for sweep in sweeps}
-    for line in (*unpaired(runs), *(line for record in judged.values() for line in sentences(record))):
+    apart = pairs(runs)
+    for pair in apart:
+        print(f"{pair.name}: {pair.sentence}")
+    for line in (line for record in judged.values() for line in sentences(record)):
         print(line)
     if args.gate is None:
         return int(Exit.DONE)
+    changed = {folder: problems for folder in folders if (problems := verify(folder))}
+    for folder, problems in changed.items():
+        print(f"{folder}: does not verify, so no gate is decided ({problems[0]}); icd verify lists the rest")
+    if changed:
+        return int(Exit.VERIFICATION_FAILED)
     outcomes = [
         judged[folder.parent]["gates"][args.gate]["cells"][folder.name]["pass"]
         if folder.parent in judged
@@ -48,18 +71,26 @@ def main(words: Sequence[str]) -> int:
             why = "; ".join(f"{c['name']}: {c['reason']}" for c in checks if not c["pass"])
             why = why or "it passes alone, and not corrected for the number of cells"
             print(f"{folder}: gate {args.gate} {'failed' if outcome is False else 'undecided'} ({why})")
+    outcomes += [pair.record["gates"][args.gate]["pass"] for pair in apart]
     if False in outcomes:
         return int(Exit.GATE_FAILED)
     return int(Exit.MISSING_RESOURCE if None in outcomes else Exit.DONE)
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """``metrics.json`` of a finished run."""
+    """``metrics.json`` of a finished run; VerificationError where it is not the record of one."""
     if not folder.is_dir():
         raise MissingResource(f"{folder}: no such run directory")
     if not (folder / "SHA256SUMS").is_file() or not (folder / "metrics.json").is_file():
         raise MissingResource(f"{folder}: not a finished run (no SHA256SUMS or metrics.json)")
-    return dict(json.loads((folder / "metrics.json").read_text("utf-8")))
+    try:
+        found = json.loads((folder / "metrics.json").read_text("utf-8"))
+    except ValueError as error:
+        raise VerificationError(f"{folder}: metrics.json cannot be read ({error})") from error
+    needed = ("config", "model", "inputs", "arms", "compare", "gates")
+    if not isinstance(found, dict) or any(not isinstance(found.get(key), dict) for key in needed):
+        raise VerificationError(f"{folder}: metrics.json is not of schema icd.metrics/1")
+    return found
 
 
 COLUMNS = (
@@ -106,30 +137,66 @@ def table(runs: Sequence[tuple[Path, dict[str, Any]]]) -> str:
 WORDS = {True: "pass", False: "FAIL", None: "undecided"}
 
 
-def unpaired(runs: Sequence[tuple[Path, dict[str, Any]]]) -> list[str]:
-    """Sentences on linear and iterative runs of one configuration that were made separately."""
+class Pair(NamedTuple):
+    """A linear and an iterative run made separately: their record as one, and what can be said of them."""
+
+    name: str
+    record: dict[str, Any]
+    sentence: str
+
+
+def pairs(runs: Sequence[tuple[Path, dict[str, Any]]]) -> list[Pair]:
+    """Linear and iterative runs of one configuration that were made separately."""
     out = []
     for a_dir, a in runs:
         for b_dir, b in runs:
-            if (a["config"]["pipeline"], b["config"]["pipeline"]) != ("linear", "iterative") or not same(
-                a, b
-            ):
-                continue
-            linear, iterative = (
-                m["arms"][n]["latency_ms"]["mean"] for m, n in ((a, "linear"), (b, "iterative"))
-            )
-            again = b["arms"]["linear"]["latency_ms"]["mean"]
-            drift = 100.0 * (again / linear - 1.0)
-            out.append(
-                f"unpaired: iterative of {b_dir.name} against linear of {a_dir.name}: "
-                f"{100.0 * (iterative / linear - 1.0):+.1f} % (no interval; passes no gate); "
-                f"linear itself differs by {drift:+.1f} % between the two runs"
-                + ("" if abs(drift) <= 1 else ", more than 1 %: do not compare")
-            )
+            pipelines = (a["config"]["pipeline"], b["config"]["pipeline"])
+            if pipelines == ("linear", "iterative") and same(a, b):
+                name = f"unpaired: iterative of {b_dir.name} against linear of {a_dir.name}"
+                out.append(Pair(name, together(a, b), compared(a_dir, a, b_dir, b)))
     return out
+
+
+def compared(a_dir: Path, a: dict[str, Any], b_dir: Path, b: dict[str, Any]) -> str:
+    """What can be said of a linear run ``a`` and an iterative run ``b``, and what speaks against it."""
+    record = together(a, b)
+    latency = record["compare"]["iterative_vs_linear"]["latency"]
+    if latency["delta_pct"] is None:
+        return f"not compared ({latency['reason']})"
+    drift = 100.0 * (mean(b, "linear") / mean(a, "linear") - 1.0)  # type: ignore[operator]
+    hashes = [hash_layouts(saved(folder / "perm_before.json").layouts) for folder in (a_dir, b_dir)]
+    said = f"{latency['delta_pct']:+.1f} % (no interval; passes no gate); "
+    said += f"linear itself differs by {drift:+.1f} % between the two runs"
+    against = [f"more than {AGREE_PCT:g} %"] if abs(drift) > AGREE_PCT else []
+    against += [f"linear's layouts differ ({hashes[0]}, {hashes[1]})"] if hashes[0] != hashes[1] else []
+    return said + (f", {', '.join(against)}: do not compare" if against else "; its layouts are the same")
+
+
+def together(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
+    """The record of a linear run ``a`` and an iterative run ``b`` as one: tagged, without interval, its gates
+    undecided.
+    """
+    linear, iterative = mean(a, "linear"), mean(b, "iterative")
+    known = linear is not None and iterative is not None and mean(b, "linear") is not None
+    latency: dict[str, Any] = {"delta_pct": None, "ci95": None, "source": None, "reason": "unpaired run"}
+    if known:
+        latency["delta_pct"] = 100.0 * (iterative / linear - 1.0)  # type: ignore[operator]
+        latency["source"] = b["arms"]["iterative"]["latency_ms"]["source"]
+    else:
+        latency["reason"] = "one of the two runs has no latency of linear and iterative"
+    record = {"tags": ["unpaired"], "compare": {"iterative_vs_linear": {"latency": latency}}}
+    gates = {name: Gate(**gate["spec"]).evaluate(record) for name, gate in b["gates"].items()}
+    return {**record, "gates": gates}
+
+
+def mean(metrics: dict[str, Any], arm: str) -> float | None:
+    """Mean latency of an arm in ms."""
+    found = metrics["arms"].get(arm, {}).get("latency_ms", {}).get("mean")
+    return None if found is None else float(found)
 
 
 def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
     """Whether two runs differ in nothing but the pipeline."""
     keys = set(a["config"]) - {"pipeline"}
-    return a["model"] == b["model"] and all(a["config"][k] == b["config"].get(k) for k in keys)
+    alike = a["model"] == b["model"] and a["inputs"] == b["inputs"]
+    return alike and all(a["config"][k] == b["config"].get(k) for k in keys)

@@ -73,10 +73,10 @@ def measurement(
         for name, arm in record["arms"].items()
     }
     compare = {name: {**block, **computed(name, arms)} for name, block in derived["compare"].items()}
-    sources = [{name: arm["executed"]["source"] for name, arm in record["arms"].items()}]
-    sources.append({name: arm["latency_ms"]["source"] for name, arm in arms.items()})
+    said = {name: arm["executed"]["source"] for name, arm in record["arms"].items()}
+    timed = {name: arm["latency_ms"]["source"] for name, arm in arms.items()}
     return [
-        *differ(*sources, f"{where}arms.executed.source"),
+        *differ(said, timed, f"{where}arms.executed.source"),
         *differ(record["arms"], arms, f"{where}arms"),
         *differ(record["compare"], compare, f"{where}compare"),
     ]

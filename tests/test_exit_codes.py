@@ -1,0 +1,78 @@
+"""Every documented exit code comes out of a command line, with a sentence where something is wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from icd.errors import Exit
+from icd.pipeline.files import write_sums
+from icd.tools.verify import verify
+from tests.conftest import icd
+
+SMALL = (
+    "model.layers=1",
+    "model.neurons=256",
+    "model.width=64",
+    "pipeline.max_iters=1",
+    "tracking=none",
+    "solver.max_proposals=2000",
+)
+LOADER = "def load(batch_size, seq_len, seed):\n    raise RuntimeError('no disk')\n"
+SITES = "- {name: 0.neurons, size: 4, activation: '0', axes: [{parameter: 0.weight, dim: 0}]}\n"
+TIMEOUT = ("solver.time_budget_s=1e-6", "solver.on_timeout=fail")
+
+
+def run_dir(*words):
+    return (*SMALL, *words, "hydra.run.dir=run")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (run_dir("gate=mock", "gate.cost_c_pct=-99.9"), Exit.GATE_FAILED, "gate mock: failed (cost_c: value"),
+        (("sparsity=2",), Exit.BAD_CONFIG, "sparsity=2: expected"),
+        (run_dir("gate=smoke"), Exit.MISSING_RESOURCE, "gate smoke: undecided"),
+        (
+            ("model=custom", "model.loader=mine:load", "model.sites=sites.yaml", "tracking=none"),
+            Exit.MEASUREMENT_FAILED,
+            "no disk",
+        ),
+        (run_dir(*TIMEOUT), Exit.SOLVER_TIMEOUT, "raise solver.time_budget_s"),
+        (
+            ("-m", *SMALL, *TIMEOUT, "seed=0,1", "hydra.sweep.dir=s"),
+            Exit.CELLS_FAILED,
+            "raise solver.time_budget_s",
+        ),
+        (("verify", "nowhere"), Exit.MISSING_RESOURCE, "no such run directory"),
+    ],
+    ids=["1", "2", "3 figure", "4", "5", "7", "3 run"],
+)  # fmt: skip
+def test_the_command_line_ends_with_the_documented_code(words, code, sentence, tmp_path):
+    (tmp_path / "mine.py").write_text(LOADER)
+    (tmp_path / "sites.yaml").write_text(SITES)
+    done = icd(*words, cwd=tmp_path, ICD_CACHE_DIR=str(tmp_path / "cache"))  # a kept layout costs no time
+    assert done.returncode == code, done.stdout + done.stderr
+    assert sentence in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_forged_gate_ends_verify_and_validate_with_6(mock_run, tmp_path):
+    copy = shutil.copytree(mock_run, tmp_path / "copy")
+    assert icd("verify", "copy", cwd=tmp_path).returncode == Exit.DONE
+    metrics = json.loads((copy / "metrics.json").read_text())
+    metrics["gates"]["smoke"] |= {"pass": True, "checks": []}
+    (copy / "metrics.json").write_text(json.dumps(metrics))
+    write_sums(copy)
+    for words in (("verify", "copy"), ("validate", "copy", "--gate", "smoke")):
+        assert icd(*words, cwd=tmp_path).returncode == Exit.VERIFICATION_FAILED
+
+
+def test_a_kept_timeout_is_recorded_and_tagged(tmp_path):
+    done = icd(*run_dir(TIMEOUT[0]), cwd=tmp_path, ICD_CACHE_DIR=str(tmp_path / "cache"))
+    assert done.returncode == Exit.DONE, done.stderr
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["solver"]["timeouts"] and "time-limited" in metrics["tags"]
+    assert verify(tmp_path / "run") == []
