@@ -14,6 +14,7 @@ import pytest
 
 from icd.errors import Exit
 from icd.pipeline.files import check_sums, write_sums
+from icd.pipeline.record import protocol
 from icd.pipeline.solved import break_even
 from icd.report.csv import encode as table
 from icd.samples import encode, read_samples
@@ -23,6 +24,7 @@ from icd.stats.roofline import roofline
 from icd.tools import verify as tool
 from icd.tools.recheck import choices, figures, layouts, recorded
 from icd.tools.recheck.designed import ENERGY
+from icd.tools.recheck.recorded import read_json
 from icd.tools.verify import verify
 from tests.pipeline.fake_run import go
 
@@ -164,6 +166,9 @@ def made_again(metrics, folder):
     for arm in metrics["arms"].values():
         arm["roofline"] = roofline(arm["roofline"]["parts"], metrics["hardware"], arm["latency_ms"])
     metrics["solver"] |= break_even(metrics["solver"]["seconds"], metrics["arms"])
+    stopped, runs = metrics["protocol"]["stopped"], read_json(folder / "ncu.json")["runs"]
+    lock = read_json(folder / "config.lock.json")["measure"]
+    metrics["protocol"] = json.loads(json.dumps(protocol(lock, samples, stopped, runs)))
 
 
 def without(keep):
@@ -241,6 +246,12 @@ FORGERIES = {
     "a process left out, all figures to match": without(lambda s: s.process != 1 or by_ncu(s)),
     "a repetition left out, all figures to match": without(lambda s: s.process != 1 or not by_ncu(s)),
     "the energy left out, all figures to match": without(lambda s: s.metric not in ENERGY),
+    "the cache left out, all figures to match": lambda metrics, folder: [
+        (folder / "ncu.json").write_text(
+            json.dumps({**read_json(folder / "ncu.json"), "runs": [], "kernels": []})
+        ),
+        without(lambda s: not by_ncu(s))(metrics, folder),
+    ],
     "a round left out, all figures to match": without(lambda s: s.metric != "latency_ms" or s.round != 1),
     "an arm left out": lambda metrics, folder: [metrics["arms"].pop("aa"), metrics["compare"].pop("aa")],
     "a figure added": put(*HEAD, "latency", "speedup", value=9.0),

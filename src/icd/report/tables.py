@@ -125,8 +125,10 @@ def comparisons(metrics: Mapping[str, Any]) -> Table:
         row += [table.cell(signed(cost.get("C_delta_pct"), 2), cost.get("reason"))]
         row += [table.cell(signed(cost.get("Q_delta"), 4), cost.get("reason"))]
         row += [table.cell(signed(dig(found, "tiles", "delta_pct")), dig(found, "tiles", "reason"))]
-        for key in ("quality_pp", "quality_vs_dense_pp"):
-            row += [table.cell(signed(found.get(key), 2), found.get("quality_reason"))]
+        no_quality = found.get("quality_reason")
+        row += [table.cell(signed(found.get("quality_pp"), 2), no_quality)]
+        not_to_dense = found.get("quality_vs_dense_reason")
+        row += [table.cell(signed(found.get("quality_vs_dense_pp"), 2), not_to_dense, no_quality)]
         table.rows.append(row)
     return table
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from icd.contracts import Sample
 from icd.stats.design import rounds, seed_of
@@ -15,9 +16,9 @@ ENERGY = ("energy_j", "watts", "idle_watts", "energy_block_ms")
 Place = tuple[str, int, int, int]  # metric, process, allocation, round
 
 
-def design(run: Recorded, samples: Sequence[Sample]) -> list[str]:
+def design(run: Recorded, samples: Sequence[Sample], processes: Sequence[Mapping[str, Any]]) -> list[str]:
     """Every round holds one block of every arm, in the balanced order that the seed gives, of as many
-    iterations as the others.
+    iterations as the others; none is missing, unless its process (of env.json) says why.
     """
     names = list(run.metrics["arms"])
     found: dict[Place, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
@@ -27,6 +28,8 @@ def design(run: Recorded, samples: Sequence[Sample]) -> list[str]:
         found[place][s.arm].add(s.order)
         count[place, s.arm].append(s.iteration)
     out = []
+    # metric that must be there -> where a process says why it has none
+    told = {"latency_ms": "", "energy_j": "no_energy", "watts": "no_energy", "latency_cold_ms": "no_cold"}
     expected = dict(orders(run, samples, names))
     for place, arms in found.items():
         if place[0] not in {metric for metric, *_ in expected}:
@@ -38,7 +41,7 @@ def design(run: Recorded, samples: Sequence[Sample]) -> list[str]:
     out += [
         f"samples.csv.gz: {_said(place)} is missing"
         for place in expected
-        if place not in found and place[0] == "latency_ms"
+        if place not in found and place[0] in told and processes[place[1]].get(told[place[0]]) is None
     ]
     repeats = run.lock["measure"]["repeats"]
     out += [

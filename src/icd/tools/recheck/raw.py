@@ -67,10 +67,11 @@ def files(
             out.append(f"samples.csv.gz: {s.metric} of {s.arm}: unit {s.unit} or source {s.source}")
             break
     if not run.simulated:
-        out += design(run, samples)
+        out += design(run, samples, processes)
     return [
         *out,
         *energy(samples),
+        *repeated(ncu, run.lock["measure"]["ncu_repetitions"]),
         *profiled(samples, ncu, run.metrics["inputs"]["tokens"]),
         *power(folder, samples),
     ]
@@ -92,6 +93,18 @@ def energy(samples: Sequence[Sample]) -> list[str]:
                 f"samples.csv.gz: energy of {arm}, process {process}, round {number}: not power x time"
             )
     return out
+
+
+def repeated(ncu: Mapping[str, Any], asked: int) -> list[str]:
+    """Where ncu gave no reason for less, every repetition that was asked for is there, with every arm."""
+    if ncu["reason"] is not None:
+        return []
+    found = sorted((run["repetition"], run["regime"], run["arm"]) for run in ncu["runs"])
+    arms = {arm for _, _, arm in found}
+    expected = sorted((k, regime, arm) for k in range(asked) for regime in SUFFIX for arm in arms)
+    return (
+        [] if found == expected else ["ncu.json: repetitions, regimes or arms are missing, without a reason"]
+    )
 
 
 def profiled(samples: Sequence[Sample], ncu: Mapping[str, Any], tokens: int) -> list[str]:
