@@ -13,7 +13,7 @@ from icd.contracts import Footprint, Layouts, Workload
 from icd.model.calibration import collect
 from icd.model.declared import check_sites
 from icd.pipeline.arms import Arm, Prepared, sliced_layout
-from icd.pipeline.checks import equivalence
+from icd.pipeline.checks import check_device, equivalence
 from icd.pipeline.device import resolve
 from icd.pipeline.experiment import Experiment
 from icd.pipeline.layouts import Task, site_costs
@@ -61,7 +61,9 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
     }
     tell("stage", what="equivalence", message="proving equivalence in float64")
     proof = equivalence(
-        dense, {name: layouts[name] for name in arms if name not in ("dense", "aa", "shuffle")}
+        dense,
+        {name: layouts[name] for name in arms if name not in ("dense", "aa", "shuffle")},
+        check_device(dense, device),
     )
     costs = {
         name: site_costs(experiment.solver, found.judge, layouts[name], None)
