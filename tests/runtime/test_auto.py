@@ -10,6 +10,7 @@ from icd.runtime import planner
 from icd.runtime.auto import Auto
 from icd.runtime.compact import Compact
 from icd.runtime.masked import Masked
+from icd.runtime.one_layer import one_layer
 from icd.transform.quantize import Precision
 from tests.runtime.test_engines import gather, pruned
 from tests.tiny import mock, tiny_bert, tiny_mamba
@@ -77,7 +78,7 @@ def test_nothing_is_planned_where_nothing_is_left_out(clock):
 def test_the_layer_that_is_timed_holds_its_sites_alone():
     workload = gather(pruned(tiny_bert()))
     site = workload.sites[-1]
-    one = planner.one_layer(workload, site)
+    one = one_layer(workload, site)
     assert len(one.module.encoder.layer) == 1 and {s.group for s in one.sites} == {"heads", "neurons"}
     assert all(axis.parameter.startswith("encoder.layer.0.") for s in one.sites for axis in s.axes)
     ours = one.module.get_parameter(one.sites[-1].axes[0].parameter)

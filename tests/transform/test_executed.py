@@ -104,6 +104,18 @@ def test_torchs_dynamic_int8_runs_on_the_cpu_and_is_close_to_the_layer():
     assert relative(DynamicInt8Linear(linear(bias=False))(x), linear(bias=False)(x)) < 0.05
 
 
+def test_inputs_lose_a_bit_only_where_sums_would_saturate(monkeypatch):
+    layer, x, here = linear(), torch.randn(64, 64), executed.saturates()
+    errors, names = [], []
+    for saturating in (False, True):
+        monkeypatch.setattr(executed, "saturates", lambda saturating=saturating: saturating)
+        module, layers = executed.on_cpu(torch.nn.Sequential(copy.deepcopy(layer)))
+        names += layers
+        errors.append(relative(module(x), layer(x)))
+    assert names[1] == names[0].replace(")", ", 7-bit inputs)")
+    assert here or errors[0] < 0.7 * errors[1]  # eight bits are right where nothing saturates
+
+
 def test_int8_on_the_cpu_is_executed_and_the_record_names_kernel_and_layers():
     workload = tiny_bert()
     precision = Precision("int8", "fail")

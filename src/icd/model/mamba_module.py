@@ -35,7 +35,7 @@ class MambaMixer(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, L, M) to the same shape."""
         u, z = self.in_proj(x).chunk(2, dim=-1)  # (B, L, D) each
-        scan = executed_scan(self.scan, u.device.type)
+        scan = executed_scan(self.scan, u.device.type, double=u.dtype == torch.float64)
         u = load_conv(scan)(u, self.conv1d.weight, self.conv1d.bias)  # (B, L, D)
         ranks = (self.dt_proj.in_features, self.A_log.shape[1], self.A_log.shape[1])
         dt, into, out_of = self.x_proj(u).split(ranks, dim=-1)  # (B, L, R), (B, L, N), (B, L, N)

@@ -1,4 +1,8 @@
-"""Equivalence of layouts and correctness of the timed steps: checked in every run, before timing."""
+"""Equivalence of layouts and correctness of the timed steps: checked in every run, before timing.
+
+Both run on the CPU, whatever the run measures; a model too large for that is checked in float64 on the run's
+own GPU, where it fits, and the record says where.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,23 @@ if TYPE_CHECKING:
     import torch
 
 LIMIT = 1e-10
+CPU_WORK = 1e12  # multiply-adds of a forward; a few seconds of many cores
 
 
-def equivalence(workload: Workload, layouts: Mapping[str, Layouts]) -> dict[str, Any]:
+def check_device(workload: Workload, device: str) -> str:
+    """Where the checks of a run on ``device`` compute: ``cpu``, or ``device`` for a large model that fits.
+
+    Large: parameters times tokens above `CPU_WORK`. Three models in float64 must fit into free memory.
+    """
+    if device == "cpu" or workload.card.params * workload.tokens <= CPU_WORK:
+        return "cpu"
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(device)
+    return device if 3 * 8 * workload.card.params < free else "cpu"
+
+
+def equivalence(workload: Workload, layouts: Mapping[str, Layouts], device: str = "cpu") -> dict[str, Any]:
     """``{max_rel_err, dtype, ok, round_trip, layouts}`` over every named set of layouts.
 
     Outputs of the permuted against the unpermuted module in float64 on the timed inputs (at most two
@@ -25,11 +43,9 @@ def equivalence(workload: Workload, layouts: Mapping[str, Layouts]) -> dict[str,
     """
     import torch
 
-    inputs = {name: x[:2] for name, x in workload.inputs.items()}
-    double = workload.with_module(copy.deepcopy(workload.module).double())
+    double, inputs = in_double(workload, {name: x[:2] for name, x in workload.inputs.items()}, device)
     errors: dict[str, float] = {}
     with torch.inference_mode():
-        inputs = {k: x.double() if x.is_floating_point() else x for k, x in inputs.items()}
         reference = double.forward(double.module, inputs)
         for name, chosen in layouts.items():
             permuted = permute(double, chosen)
@@ -43,11 +59,21 @@ def equivalence(workload: Workload, layouts: Mapping[str, Layouts]) -> dict[str,
     return {
         "max_rel_err": max(errors.values(), default=0.0),
         "dtype": "float64",
+        "device": device,
         "ok": True,
         "round_trip": "bit for bit",
         "layouts": errors,
         "sequences": int(reference.shape[0]),
     }
+
+
+def in_double(workload: Workload, inputs: Inputs, device: str) -> tuple[Workload, Inputs]:
+    """A copy of ``workload`` in float64 on ``device``, and ``inputs`` there."""
+    import torch
+
+    module = copy.deepcopy(workload.module).to(device, torch.float64)
+    wide = {k: x.to(device, torch.float64 if x.is_floating_point() else x.dtype) for k, x in inputs.items()}
+    return workload.with_module(module), wide
 
 
 def check_round_trip(original: Workload, permuted: Workload, name: str) -> None:
@@ -69,19 +95,25 @@ def relative_error(a: torch.Tensor, b: torch.Tensor) -> float:
     return error if error == error else float("inf")
 
 
-def engine_check(arm: str, step: Step, masked: Workload, inputs: Inputs, tolerance: float) -> dict[str, Any]:
-    """The timed step's output on the timed inputs against the masked float32 module.
+def engine_check(
+    arm: str, step: Step, masked: Workload, inputs: Inputs, tolerance: float, device: str = "cpu"
+) -> dict[str, Any]:
+    """The timed step's output on the timed inputs against the masked module: in float32 on the CPU, in
+    float64 on another ``device``.
 
     Raises `VerificationError` beyond ``tolerance`` (relative to the largest output).
     """
     import torch
 
+    reference = "float32 on cpu" if device == "cpu" else f"float64 on {device}"
+    if device != "cpu":
+        masked, inputs = in_double(masked, inputs, device)
     with torch.inference_mode():
         expected = masked.forward(masked.module, inputs)
     error = relative_error(step(), expected)
     if not error <= tolerance:
         raise VerificationError(
-            f"arm {arm!r}: the timed step differs from its masked float32 model by {error:.3g} of the "
+            f"arm {arm!r}: the timed step differs from its masked model ({reference}) by {error:.3g} of the "
             f"largest output; the tolerance for {step.executed['format']} is {tolerance:g}"
         )
-    return {"max_rel_err": error, "tolerance": tolerance, "ok": True}
+    return {"max_rel_err": error, "tolerance": tolerance, "reference": reference, "ok": True}

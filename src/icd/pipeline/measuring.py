@@ -16,7 +16,7 @@ from icd.measure.environment import torch_environment
 from icd.measure.hardware import resolve
 from icd.measure.latency import LatencyRecord
 from icd.pipeline.arms import Arm, Prepared, shuffle_layouts, shuffled_sites
-from icd.pipeline.checks import engine_check
+from icd.pipeline.checks import check_device, engine_check
 from icd.pipeline.device import enter
 from icd.pipeline.energy import SIMULATED, add_energy, open_energy
 from icd.pipeline.experiment import Experiment
@@ -63,7 +63,9 @@ def measure(
             fresh[arm.name] = step_of(experiment, arm, own, device)
             if allocation == 0:
                 tolerance = precision_of(experiment, arm).tolerance(device)
-                checks[arm.name] = engine_check(arm.name, fresh[arm.name], own, own.inputs, tolerance)
+                checks[arm.name] = engine_check(
+                    arm.name, fresh[arm.name], own, own.inputs, tolerance, check_device(own, device)
+                )
         steps = fresh  # those of the allocation before lived on until now, so that these lie elsewhere
         if allocation == 0:
             executed = {name: describe(step, simulated) for name, step in steps.items()}

@@ -1,10 +1,4 @@
-"""The preparing process: model, graph, layouts, transform, re-permutation, equivalence.
-
-    linear      W of the dense model -> pi0 -> transform
-    iterative   the same, then W' of what is live -> pi1, kept while it pays, else rolled back
-
-Nothing is timed here.
-"""
+"""The preparing process: model, graph, layouts, transform, equivalence. Nothing is timed here."""
 
 from __future__ import annotations
 
@@ -16,20 +10,16 @@ from typing import Any
 import numpy as np
 
 from icd.contracts import Footprint, Layouts, Workload
-from icd.graph.nets import build_nets
 from icd.model.calibration import collect
 from icd.model.declared import check_sites
 from icd.pipeline.arms import Arm, Prepared, sliced_layout
-from icd.pipeline.checks import equivalence
+from icd.pipeline.checks import check_device, equivalence
 from icd.pipeline.device import resolve
 from icd.pipeline.experiment import Experiment
-from icd.pipeline.layouts import Task, geometry, live_graph, site_costs, solve_all
+from icd.pipeline.layouts import Task, site_costs
 from icd.pipeline.memory import check_gpu, check_host, news
-from icd.pipeline.plans import START, accept
-from icd.pipeline.solved import cut_short, hash_layouts, total_cost
+from icd.pipeline.search import search
 from icd.transform.calibrate import check_calibration, collect_amax
-from icd.transform.order import ordered
-from icd.transform.permute import permute, restore
 
 Tell = Callable[..., None]
 RANDOM = (
@@ -53,76 +43,16 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
     static = experiment.precision.needs_calibration(device)
     if static:
         check_calibration(dense)
-    element_bytes = experiment.precision.element_bytes(device)
     needs = experiment.transform.needs_activations() or experiment.graph.needs_activations()
     activations = collect(dense) if needs else None
     tell("stage", what="graph", message="co-access graphs")
     graphs = experiment.graph.build(dense, activations)
 
-    def tasks_of(workload: Workload, live_only: bool) -> list[Task]:
-        nets = build_nets(
-            workload,
-            tile_rows=experiment.runtime.tile_rows,
-            tile_cols=experiment.runtime.tile_cols,
-            element_bytes=element_bytes,
-        )
-        return [
-            Task(
-                site,
-                live_graph(graphs[site.name], workload.live_mask(site)) if live_only else graphs[site.name],
-                nets[site.name],
-                geometry(site, experiment.runtime, element_bytes),
-            )
-            for site in workload.sites
-        ]
-
-    def solve(
-        tasks: list[Task], previous: Layouts | None, what: str
-    ) -> tuple[dict[str, Any], dict[str, Any], float]:
-        solved = solve_all(
-            experiment.solver,
-            tasks,
-            previous,
-            lambda count, site: tell("progress", what=what, done=count, total=len(tasks), item=site),
-        )
-        stats = {name: dict(layout.stats) for name, layout in solved.items()}
-        # seconds of one core, also of the solve behind a cached layout: what the layout costs to have
-        return {n: s.pi for n, s in solved.items()}, stats, sum(s["seconds"] for s in stats.values())
-
+    found = search(experiment, dense, graphs, activations, device, tell)
+    transformed, pi0, pi1 = found.transformed, found.pi0, found.pi1
     arms = experiment.pipeline.arms
-    identity = {site.name: np.arange(site.size, dtype=np.int32) for site in dense.sites}
-    pi0, seconds = identity, 0.0
-    stats0: dict[str, Any] = {}
-    order: dict[str, Any] = {}
-    transformed, judge = dense, tasks_of(dense, live_only=False)
-    if "linear" in arms:
-        pi0, stats0, seconds = solve(judge, None, "layout before the transform")
-        tell("stage", what="transform", message="transforming")
-        start, order = ordered(experiment.transform.order, experiment.precision, permute(dense, pi0), device)
-        laid_out = experiment.transform.apply(start, activations)
-        transformed = restore(laid_out)
-        judge = tasks_of(transformed, live_only=True)
-
-    iterations: list[dict[str, Any]] = []
-    pi1, stats1 = pi0, dict[str, Any]()
-    if "iterative" in arms:
-        before = total_cost(site_costs(experiment.solver, judge, pi0, pi0))
-        iterations.append(_iteration(pi0, before, None, START, seconds))
-        for _ in range(experiment.pipeline.max_iters):
-            candidate, stats, took = solve(judge, pi1, "layout after the transform")
-            seconds += took
-            after = total_cost(site_costs(experiment.solver, judge, candidate, pi0))
-            ok, reason = accept(
-                before, after, eps_T=experiment.pipeline.eps_T, eps_J=experiment.pipeline.eps_J
-            )
-            iterations.append({**_iteration(candidate, after, ok, reason, took), **cut_short(stats)})
-            tell("stage", what="re-permute", message=reason, ok=ok)
-            if not ok:
-                break
-            pi1, before, stats1 = candidate, after, stats
-
     layouts: dict[str, Layouts] = {
-        "dense": identity,
+        "dense": {s.name: np.arange(s.size, dtype=np.int32) for s in dense.sites},
         "linear": pi0,
         "iterative": pi1,
         "aa": pi0,
@@ -131,10 +61,14 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
     }
     tell("stage", what="equivalence", message="proving equivalence in float64")
     proof = equivalence(
-        dense, {name: layouts[name] for name in arms if name not in ("dense", "aa", "shuffle")}
+        dense,
+        {name: layouts[name] for name in arms if name not in ("dense", "aa", "shuffle")},
+        check_device(dense, device),
     )
     costs = {
-        name: site_costs(experiment.solver, judge, layouts[name], None) for name in arms if name != "shuffle"
+        name: site_costs(experiment.solver, found.judge, layouts[name], None)
+        for name in arms
+        if name != "shuffle"
     }
     live = dict(transformed.live)
     amax = {n: collect_amax(w) for n, w in (("dense", dense), ("transformed", transformed)) if static}
@@ -153,11 +87,11 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
             "input_shape": {name: list(x.shape) for name, x in dense.inputs.items()},
             "input_sha256": _hash_inputs(dense),
             "equivalence": proof,
-            "iterations": iterations,
-            "solver": {"before": stats0, "after": stats1},
+            "iterations": found.iterations,
+            "solver": dict(found.stats),
             "costs": costs,
-            "sites": [_site_row(task) for task in judge],
-            "transform": {**({"order": order} if order else {}), **transformed.notes},
+            "sites": [_site_row(task) for task in found.judge],
+            "transform": {**({"order": found.order} if found.order else {}), **transformed.notes},
             "static_scales": amax,
             "texts": dict(dense.texts),
             "calibration_tokens": activations.tokens if activations else 0,
@@ -204,21 +138,6 @@ def _write_values(dense: Workload, transformed: Workload, folder: Path) -> dict[
     path = folder / "transformed.safetensors"
     save_file(changed, str(path))
     return {"transformed": str(path)}
-
-
-def _iteration(
-    pi: Layouts, cost: Mapping[str, float], ok: bool | None, reason: str, seconds: float
-) -> dict[str, Any]:
-    return {
-        "pi_hash": hash_layouts(pi),
-        "J": cost["J"],
-        "T": cost["T"],
-        "C": cost["C"],
-        "Q": cost["Q"],
-        "accepted": ok,
-        "reason": reason,
-        "elapsed_s": seconds,
-    }
 
 
 def _hash_inputs(workload: Workload) -> str:

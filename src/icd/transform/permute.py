@@ -72,7 +72,10 @@ def undo_output(workload: Workload) -> Workload:
         return workload
     forward = workload.forward.forward if isinstance(workload.forward, DenseOutput) else workload.forward
     back = inverse(workload.layout(site))
-    workload.module.register_buffer("output_order", torch.from_numpy(back).long(), persistent=False)
+    device = next(workload.module.parameters()).device
+    workload.module.register_buffer(
+        "output_order", torch.from_numpy(back).long().to(device), persistent=False
+    )
     if np.array_equal(back, identity(site)):
         return replace(workload, forward=forward)
     return replace(workload, forward=DenseOutput(forward))

@@ -96,6 +96,7 @@ def test_the_kernels_on_a_gpu_are_the_definition(name, shape):
 def test_what_runs_where_is_said():
     assert executed_scan("auto", "cpu") == "chunked" and executed_scan("auto", "cuda:0") == "triton"
     assert executed_scan("triton", "cpu") == "chunked" and executed_scan("mamba_ssm", "cuda") == "mamba_ssm"
+    assert executed_scan("auto", "cuda", double=True) == "chunked"  # the kernels' state is float32
     assert executed_scan("reference", "cuda") == "reference" == executed_scan("reference", "cpu")
 
 

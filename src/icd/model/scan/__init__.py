@@ -53,13 +53,14 @@ def check_installed(name: str) -> None:
         )
 
 
-def executed_scan(name: str, device: str) -> str:
-    """The scan that runs on ``device`` when ``name`` is asked for.
+def executed_scan(name: str, device: str, *, double: bool = False) -> str:
+    """The scan that runs on ``device`` when ``name`` is asked for, on float64 values with ``double``.
 
     ``auto`` is ``triton`` on CUDA. The two kernels exist on CUDA only: on a CPU, where the checks of every
     run compute in float32 and float64, ``chunked`` stands in for them, and the record says which one ran.
+    It also does in float64, which the kernels' float32 state would not keep.
     """
-    if device.startswith("cuda"):
+    if device.startswith("cuda") and not double:
         return "triton" if name == "auto" else name
     return name if name == "reference" else "chunked"
 
