@@ -129,11 +129,12 @@ COLUMNS = ("kind", "name", *RUN, *ARM, *COMPARISON, *GATE, *CAUSE, "reason")
 
 def write_csv(folder: Path) -> None:
     """Write ``folder/report.csv``; what is not there is empty, with the reasons in the last column."""
+    written = rows(load(folder).metrics)
     temporary = folder / ".report.csv.tmp"
     with temporary.open("w", encoding="utf-8", newline="") as out:
         writer = csv.DictWriter(out, COLUMNS, restval="", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows(load(folder).metrics))
+        writer.writerows(written)
     temporary.replace(folder / "report.csv")
 
 

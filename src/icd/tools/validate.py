@@ -8,25 +8,30 @@ directory stands for its cells, whose gates are then judged together (`icd.stats
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from icd.errors import ConfigError, Exit, MissingResource
 from icd.pipeline.sweep import finished_cells, judge, sentences
+from icd.report.folder import read_json
 from icd.tracking.projection import is_sweep
+
+USAGE = "usage: icd validate RUN|SWEEP... [--gate mock|smoke|strict]"
 
 
 def main(words: Sequence[str]) -> int:
     """Print the table; 1 when the gate fails in a run, 3 when it cannot be decided, else 0."""
     parser = argparse.ArgumentParser(prog="icd validate", exit_on_error=False)
-    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("runs", nargs="*", type=Path)
     parser.add_argument("--gate", default=None, choices=["mock", "smoke", "strict"])
     try:
-        args = parser.parse_args(list(words))
+        args, unknown = parser.parse_known_args(list(words))
     except argparse.ArgumentError as error:
-        raise ConfigError(f"icd validate: {error}") from error
+        raise ConfigError(f"{USAGE}; {error}") from error
+    if unknown or not args.runs:
+        found = f"got {unknown[0]!r}" if unknown else "expected one or more run directories"
+        raise ConfigError(f"{USAGE}; {found}")
     sweeps = [folder for folder in args.runs if is_sweep(folder)]
     folders = [cell for word in args.runs for cell in (finished_cells(word) if word in sweeps else [word])]
     runs = [(folder, read(folder)) for folder in folders]
@@ -59,7 +64,7 @@ def read(folder: Path) -> dict[str, Any]:
         raise MissingResource(f"{folder}: no such run directory")
     if not (folder / "SHA256SUMS").is_file() or not (folder / "metrics.json").is_file():
         raise MissingResource(f"{folder}: not a finished run (no SHA256SUMS or metrics.json)")
-    return dict(json.loads((folder / "metrics.json").read_text("utf-8")))
+    return read_json(folder / "metrics.json")
 
 
 COLUMNS = (

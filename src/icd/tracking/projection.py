@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from icd.errors import ConfigError
+from icd.errors import ConfigError, MissingResource
 
 HEADLINE = "iterative_vs_linear"
 SUMS = "SHA256SUMS"
@@ -47,11 +47,11 @@ class Projection:
 
 
 def project(folder: Path) -> Projection:
-    """The projection of a finished run; ConfigError says why ``folder`` is not one."""
+    """The projection of a run; MissingResource where it is not finished, ConfigError where it is broken."""
     if not folder.is_dir():
-        raise ConfigError(f"{folder}: there is no such run directory")
+        raise MissingResource(f"{folder}: there is no such run directory")
     if not (folder / SUMS).is_file() or not (folder / "metrics.json").is_file():
-        raise ConfigError(f"{folder.name}: not a finished run ({SUMS} or metrics.json is missing)")
+        raise MissingResource(f"{folder.name}: not a finished run ({SUMS} or metrics.json is missing)")
     record, lock, env = (_read(folder / f) for f in ("metrics.json", "config.lock.json", "env.json"))
     plots = sorted((folder / "plots").glob("*.png")) if (folder / "plots").is_dir() else []
     start = datetime.fromisoformat(str(record["created"])).timestamp()
