@@ -33,6 +33,7 @@ from icd.pipeline.rollback import reason, rolled_back
 from icd.pipeline.write import write_record
 from icd.report.csv import write_csv
 from icd.report.html import write_html
+from icd.report.words import verdict
 from icd.stats.rollback import decide
 
 
@@ -79,6 +80,8 @@ def run(experiment: Experiment, run_dir: Path, choices: Mapping[str, str]) -> in
     finally:
         console.close()
     publish(staging, run_dir)
+    said = verdict(metrics)
+    console.say(f"{said.word}: {said.sentences[0]}")
     console.say(f"report: {run_dir / 'report.html'}")
     note = experiment.tracking.log(run_dir)
     if note:

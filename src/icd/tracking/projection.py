@@ -25,7 +25,11 @@ MOST_PARAMS = 100
 LONGEST_KEY = 250
 LONGEST_VALUE = 500
 FILES = ("report.html", "report.csv", "config.lock.yaml", "metrics.json", "env.json")
-RATIOS = ("latency", "ept", "dram")
+RATIOS = ("latency", "latency_cold", "ept", "dram", "dram_cold")
+POINTS = ("l2_pp", "l2_cold_pp")
+ARM_BLOCKS = (
+    "latency_ms", "latency_cold_ms", "l2", "l2_cold", "energy", "quality", "cost", "tiles", "roofline",
+)  # fmt: skip
 ENDS = (("ci_lo", 0), ("ci_hi", 1))
 
 
@@ -128,7 +132,7 @@ def metrics(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     for prefix, block in (*named, *((f"{name}.", block) for name, block in compared.items())):
         yield from _known((f"{prefix}{key}", value) for key, value in comparison(block))
     for name, arm in (record.get("arms") or {}).items():
-        for block in ("latency_ms", "l2", "energy", "quality", "cost", "tiles"):
+        for block in ARM_BLOCKS:
             found = arm.get(block) or {}
             yield from _known((f"arm.{name}.{block}.{key}", v) for key, v in found.items() if key != "ci95")
         yield from _known([(f"arm.{name}.throughput_tok_s", arm.get("throughput_tok_s"))])
@@ -150,9 +154,10 @@ def comparison(block: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield from (
             (f"{ratio}.{key}", found.get(key)) for key in ("n_units", "floor_pct", "p_value", "p_holm")
         )
-    points = block.get("l2_pp") or {}
-    yield "l2_pp.delta", points.get("delta")
-    yield from ((f"l2_pp.{end}", (points.get("ci95") or (None, None))[i]) for end, i in ENDS)
+    for name in POINTS:
+        points = block.get(name) or {}
+        yield f"{name}.delta", points.get("delta")
+        yield from ((f"{name}.{end}", (points.get("ci95") or (None, None))[i]) for end, i in ENDS)
     yield from ((key, (block.get("cost") or {}).get(key)) for key in ("C_delta_pct", "Q_delta"))
     yield "tiles.delta_pct", (block.get("tiles") or {}).get("delta_pct")
     yield from ((key, block.get(key)) for key in ("quality_pp", "quality_vs_dense_pp"))
