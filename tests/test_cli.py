@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from icd import __version__
-from icd.cli import dispatch, main
+from icd.cli import dispatch, main, options_first
 from icd.commands import WORDS, overview, word_help
 from icd.composing import refuse_directory
 from icd.config import conf_dir
@@ -119,6 +119,16 @@ def test_every_word_explains_itself(word, capsys):
     assert dispatch([word, "--help"]) == 0
     assert capsys.readouterr().out == f"{word_help(word)}\n"
     assert word in overview() and f"`icd {word}" in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_options_may_stand_between_overrides(tmp_path):
+    (tmp_path / "mine").mkdir()
+    done = icd("seed=3", "--config-dir", "mine", "sparsity=0.7", "--cfg", "job", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "seed: 3" in done.stdout and "sparsity: 0.7" in done.stdout
+    assert options_first(["a=1", "-m", "--config-dir", "d", "b=2"], ["a=1", "b=2"]) == [
+        *("-m", "--config-dir", "d", "a=1", "b=2")
+    ]
 
 
 def test_the_version_is_icds_own(capsys):

@@ -6,11 +6,9 @@ behind and gets one sentence. Light imports only: ``--help`` answers in under tw
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from icd import __version__
@@ -18,7 +16,7 @@ from icd.choices import conf_dir
 from icd.commands import HELP, WORDS, overview, word_help
 from icd.composing import check_cell
 from icd.composing import compose_cell as compose_cell
-from icd.errors import ConfigError, Exit, IcdError
+from icd.errors import ConfigError, Exit, IcdError, unwritable
 from icd.refusals import hydra_errors, sentence
 from icd.sweeping import expand, launch, run_cell
 from icd.sweeping import finish_sweep as finish_sweep
@@ -27,7 +25,6 @@ from icd.sweeping import sweep_code as sweep_code
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
 SHOW_ONLY = ("help", "hydra_help", "cfg", "info", "shell_completion")
 
 
@@ -40,10 +37,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         print(f"icd: {error}", file=sys.stderr)
         code = error.code
     except OSError as error:
-        if error.errno not in UNWRITABLE:
+        if (said := unwritable(error)) is None:
             raise
-        where = f" ({Path(str(error.filename)).name})" if error.filename else ""
-        print(f"icd: {error.strerror}{where}; an unfinished run counts as no result", file=sys.stderr)
+        print(f"icd: {said}", file=sys.stderr)
         code = Exit.MISSING_RESOURCE
     except KeyboardInterrupt:
         print("icd: interrupted; nothing of the unfinished run counts as a result", file=sys.stderr)
@@ -101,7 +97,7 @@ def run_hydra(words: list[str]) -> int:
     parser = get_args_parser()
     parser.error = refuse_option  # type: ignore[method-assign]
     try:
-        args = parser.parse_args(words)
+        args = parser.parse_intermixed_args(words)  # overrides before and behind options
     except SystemExit as error:
         return int(Exit.DONE if error.code in (0, None) else Exit.BAD_CONFIG)
     shows = any(getattr(args, name) for name in SHOW_ONLY)
@@ -116,7 +112,7 @@ def run_hydra(words: list[str]) -> int:
         codes.append(run_cell(cfg))
         return codes[-1]
 
-    sys.argv = [sys.argv[0], *words]
+    sys.argv = [sys.argv[0], *options_first(words, args.overrides)]  # Hydra parses it once more
     try:
         if args.multirun and not shows:
             return launch(conf, overrides)
@@ -124,6 +120,17 @@ def run_hydra(words: list[str]) -> int:
     except hydra_errors() as error:
         raise ConfigError(sentence(error)) from error
     return codes[0] if codes else int(Exit.DONE)
+
+
+def options_first(words: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """``words`` with the overrides behind the options, each group in its order."""
+    left, options = list(overrides), []
+    for word in words:
+        if word in left:
+            left.remove(word)
+        else:
+            options.append(word)
+    return [*options, *overrides]
 
 
 def refuse_option(message: str) -> NoReturn:

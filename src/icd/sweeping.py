@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from icd.composing import compose_cell
-from icd.errors import ConfigError, Exit, IcdError
+from icd.errors import ConfigError, Exit, IcdError, unwritable
 from icd.refusals import hydra_errors, sentence
 
 if TYPE_CHECKING:
@@ -107,3 +107,8 @@ def run_cell(cfg: DictConfig) -> int:
     except IcdError as error:
         print(f"icd: {error}", file=sys.stderr)
         return int(error.code)
+    except OSError as error:
+        if (said := unwritable(error)) is None:
+            raise
+        print(f"icd: {said}", file=sys.stderr)
+        return int(Exit.MISSING_RESOURCE)

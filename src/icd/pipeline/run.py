@@ -7,6 +7,7 @@ finished run.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -76,12 +77,14 @@ def run(experiment: Experiment, run_dir: Path, choices: Mapping[str, str]) -> in
         raise
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            run_dir.rmdir()  # made empty by whoever named it
         raise
     finally:
         console.close()
     publish(staging, run_dir)
     said = verdict(metrics)
-    console.say(f"{said.word}: {said.sentences[0]}")
+    console.say(said.sentences[0] if said.word == "SIMULATED" else f"{said.word}: {said.sentences[0]}")
     console.say(f"report: {run_dir / 'report.html'}")
     note = experiment.tracking.log(run_dir)
     if note:
