@@ -106,7 +106,7 @@ def protocol(run: Run) -> Facts:
     """How it was measured: processes, allocations, rounds, unit; what was not measured is left out."""
     found, asked = run.metrics.get("protocol") or {}, run.lock.get("measure") or {}
     energy, l2, wall = (found.get(part) or {} for part in ("energy", "l2", "wall"))
-    out = [(words, plain(found.get(key))) for key, words in COUNTS.items()]
+    out = [(words, plain(found.get(key))) for key, words in COUNTS.items() if key in found]
     out += [(words, plain(asked[key])) for key, words in ASKED.items() if key in asked]
     out += [("samples", f"{len(run.samples):,}")]
     out += [("tokens a forward", plain(dig(run.metrics, "inputs", "tokens")))]
