@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import resource
 import subprocess
 import sys
 
 import pytest
 
-from icd.cli import expand, sweep_code
+from icd import __version__
+from icd.cli import dispatch, main, options_first
+from icd.commands import WORDS, overview, word_help
+from icd.composing import refuse_directory
 from icd.config import conf_dir
-from icd.errors import Exit
+from icd.errors import ConfigError, Exit
+from icd.sweeping import expand, launch, sweep_code
 from tests.conftest import ROOT, icd
 
 BAD = [
@@ -34,7 +40,19 @@ BAD = [
     (["bridge.enable=true"], "no bridge to enable"),
     (["model=minilm", "seq_len=600"], "position table of 512"),
     (["reprot", "x"], "Did you mean 'report'"),
-    (["sparsity=0.3,0.5"], ""),
+    (["sparsity=0.3,0.5"], "-m runs one cell for each"),
+    (["-m", "sparsity=0.3,"], "'sparsity=0.3,' cannot be read; expected KEY=VALUE"),
+    (["model=[mock,minilm]"], "expected one choice"),
+    (["model="], "model=: unknown choice. model knows: bert"),
+    (["model.sede=1"], "unknown key 'model.sede'. Did you mean 'seed'? model knows: name"),
+    (["hydra.rum.dir=x"], "unknown key 'hydra.rum.dir'"),
+    (["model=custom"], "model.loader has no value"),
+    (["sparsity"], "expected sparsity=VALUE"),
+    (["--multirunn"], "unrecognized arguments: --multirunn"),
+    (["hydra/launcher=nope", "-m"], "hydra/launcher=nope: no such launcher here"),
+    (["solver.time_budget_s=-1"], "solver.time_budget_s: expected seconds above 0"),
+    (["validate"], "usage: icd validate"),
+    (["validate", "x", "--what"], "got '--what'"),
 ]
 
 
@@ -53,6 +71,80 @@ def test_a_used_run_directory_is_refused(tmp_path):
     done = icd("hydra.run.dir=old", cwd=tmp_path)
     assert done.returncode == Exit.BAD_CONFIG and "not empty" in done.stderr
     assert [p.name for p in (tmp_path / "old").iterdir()] == ["file"]
+
+
+def test_a_run_directory_that_cannot_be_made_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    done = icd("hydra.run.dir=file/run", cwd=tmp_path)
+    assert done.returncode == Exit.BAD_CONFIG and "'file' is a file" in done.stderr
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(ConfigError, match="may not be written; name another"):
+        refuse_directory("hydra.run.dir", tmp_path / "a" / "b")
+
+
+def test_broken_yaml_is_named_by_file_and_line(tmp_path):
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    (tmp_path / "mine" / "model" / "odd.yaml").write_text("_target_: [\n")
+    done = icd("--config-dir", "mine", "model=odd", cwd=tmp_path)
+    assert done.returncode == Exit.BAD_CONFIG
+    assert done.stderr.startswith("icd: model/odd.yaml, line 2: not YAML")
+    (tmp_path / "mine" / "model" / "odd.yaml").write_text("a: 1\n")
+    done = icd("--config-dir", "mine", "model=odd", cwd=tmp_path)
+    assert done.returncode == Exit.BAD_CONFIG and "lacks the key _target_" in done.stderr
+
+
+@pytest.mark.parametrize(("made", "code"), [(True, Exit.BAD_CONFIG), (False, Exit.MISSING_RESOURCE)])
+def test_a_data_folder_that_is_none_is_refused(made, code, tmp_path):
+    if made:
+        (tmp_path / "data").touch()
+    done = icd("seed=1", cwd=tmp_path, ICD_DATA_DIR=str(tmp_path / "data"))
+    assert done.returncode == code and "ICD_DATA_DIR names 'data'" in done.stderr
+
+
+def test_a_full_disk_costs_a_sentence(monkeypatch, capsys):
+    def full(words):
+        raise OSError(errno.ENOSPC, "No space left on device", "/somewhere/runs/x")
+
+    monkeypatch.setattr("icd.cli.dispatch", full)
+    with pytest.raises(SystemExit) as ended:
+        main(["seed=1"])
+    assert ended.value.code == Exit.MISSING_RESOURCE
+    assert (
+        capsys.readouterr().err == "icd: No space left on device (x); an unfinished run counts as no result\n"
+    )
+
+
+@pytest.mark.parametrize("word", sorted(WORDS))
+def test_every_word_explains_itself(word, capsys):
+    assert dispatch([word, "--help"]) == 0
+    assert capsys.readouterr().out == f"{word_help(word)}\n"
+    assert word in overview() and f"`icd {word}" in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_options_may_stand_between_overrides(tmp_path):
+    (tmp_path / "mine").mkdir()
+    done = icd("seed=3", "--config-dir", "mine", "sparsity=0.7", "--cfg", "job", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "seed: 3" in done.stdout and "sparsity: 0.7" in done.stdout
+    assert options_first(["a=1", "-m", "--config-dir", "d", "b=2"], ["a=1", "b=2"]) == [
+        *("-m", "--config-dir", "d", "a=1", "b=2")
+    ]
+
+
+def test_the_version_is_icds_own(capsys):
+    assert dispatch(["--version"]) == 0
+    assert capsys.readouterr().out == f"icd {__version__}\n"
+
+
+@pytest.mark.parametrize("word", ["validate", "rerun", "report"])
+def test_a_damaged_record_is_named(word, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("metrics.json", "SHA256SUMS", "config.lock.json"):
+        (run / name).write_text("{")
+    done = icd(word, "run", cwd=tmp_path)
+    assert done.returncode == Exit.BAD_CONFIG and ".json is not JSON" in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and len(list(run.iterdir())) == 3
 
 
 def test_cuda_where_there_is_none_exits_3(tmp_path):
@@ -93,6 +185,27 @@ def test_a_named_sweep_brings_its_grid_along():
 @pytest.mark.parametrize(("codes", "code"), [([0, 0], 0), ([0, 1], 1), ([1, 4], 7), ([0, 3], 7), ([], 0)])
 def test_a_sweep_says_7_for_failed_cells_else_1_for_failed_gates(codes, code):
     assert sweep_code(codes) == code
+
+
+def test_a_sweep_is_judged_by_what_its_launcher_hands_back(tmp_path, monkeypatch):
+    codes, finished = iter([0, 1]), []
+    monkeypatch.setattr("icd.sweeping.run_cell", lambda cfg: next(codes))
+    monkeypatch.setattr("icd.sweeping.finish_sweep", lambda folder, cfg: finished.append((folder, cfg.seed)))
+    words = ["sparsity=0.3,0.5", "seed=3", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    assert launch(conf_dir(), words) == Exit.GATE_FAILED
+    assert finished == [(tmp_path / "sweep", 3)]
+
+
+@pytest.mark.slow
+def test_cells_in_other_processes_are_judged_alike(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    small = ("tracking=none", "measure=smoke", "model.layers=1", "hydra.sweep.dir=sweep")
+    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    done = icd("-m", "transform.groups=[nothing],[neurons]", *small, *launcher, cwd=tmp_path)
+    assert done.returncode == Exit.CELLS_FAILED, done.stderr
+    assert not (tmp_path / "sweep" / "multirun.yaml").exists()
+    cells = json.loads((tmp_path / "sweep" / "sweep.json").read_text("utf-8"))["cells"]
+    assert list(cells) == [next(n.name for n in (tmp_path / "sweep").glob("1-*"))]
 
 
 def test_the_command_line_imports_no_framework():

@@ -11,7 +11,7 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from icd.choices import conf_dir as conf_dir
 from icd.choices import did_you_mean as did_you_mean
@@ -65,6 +65,8 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     with_hydra_left_out = OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"])
     try:
         tree = OmegaConf.to_container(with_hydra_left_out, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{error.full_key} has no value; give it one: {error.full_key}=VALUE") from error
     except OmegaConfBaseException as error:
         raise ConfigError(f"the configuration does not resolve: {str(error).splitlines()[0]}") from error
     return typing.cast("dict[str, Any]", tree)
@@ -124,7 +126,11 @@ def _check_scalars(tree: Mapping[str, Any]) -> None:
 
 def _check_node(group: str, node: Any) -> None:
     """Compare one group's node with the fields of the dataclass that it names."""
-    if not isinstance(node, Mapping) or "_target_" not in node:
+    if isinstance(node, Mapping) and "_target_" not in node:
+        raise ConfigError(
+            f"{group}: its YAML lacks the key _target_, which names a dataclass; got {sorted(node)}"
+        )
+    if not isinstance(node, Mapping):
         raise ConfigError(f"{group}: expected one of {_choices(group)}, got {node!r}")
     cls = named_class(group, node["_target_"])
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}

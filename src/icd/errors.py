@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
+from pathlib import Path
+
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
 
 
 class Exit(IntEnum):
@@ -61,3 +65,11 @@ BY_CODE: dict[int, type[IcdError]] = {
     Exit.SOLVER_TIMEOUT: SolverTimeout,
     Exit.VERIFICATION_FAILED: VerificationError,
 }
+
+
+def unwritable(error: OSError) -> str | None:
+    """A sentence for a full disk or a file that may not be touched; None for any other failure."""
+    if error.errno not in UNWRITABLE:
+        return None
+    where = f" ({Path(str(error.filename)).name})" if error.filename else ""
+    return f"{error.strerror}{where}; an unfinished run counts as no result"

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from icd.errors import ConfigError
+from icd.errors import ConfigError, MissingResource
 from icd.model.custom import Custom
 from icd.model.mamba_tiny import MambaTiny
 from icd.model.prompts import check_ids, check_prompts, encode, prompts_used, read
@@ -90,7 +90,6 @@ def test_a_file_and_a_list_of_the_same_texts_have_one_digest(tmp_path):
     [
         ([], r"model\.prompts=\[\]"),
         (["a", " "], "text 2 of 2 is empty"),
-        ("none.txt", r"model\.prompts='none\.txt': no such file"),
         ("empty.txt", "the file is empty"),
         ("latin.txt", r"not UTF-8 \(byte 3\)"),
     ],
@@ -101,6 +100,12 @@ def test_prompts_that_cannot_be_used_are_refused_before_anything_is_built(tmp_pa
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
     with pytest.raises(ConfigError, match=why):
         check_prompts(given, "bert", "auto", "some/model")
+
+
+def test_a_file_of_prompts_that_is_not_there_is_a_missing_resource(tmp_path, monkeypatch):
+    monkeypatch.setenv("ICD_DATA_DIR", str(tmp_path))
+    with pytest.raises(MissingResource, match=r"model\.prompts='none\.txt': no such file"):
+        check_prompts("none.txt", "bert", "auto", "some/model")
 
 
 def test_a_text_without_tokens_is_refused():

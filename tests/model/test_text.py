@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from icd.errors import ConfigError
+from icd.errors import ConfigError, MissingResource
 from icd.model.text import calibration_batches, locate, probe_batches, texts_used
 
 
@@ -43,7 +43,7 @@ def test_own_sentences_are_read_and_named_in_the_record_by_base_name_and_digest(
 
 
 def test_a_text_that_is_not_there_is_refused_by_key_and_base_name(tmp_path):
-    with pytest.raises(ConfigError, match=r"model.probe_text='none.txt': no such file"):
+    with pytest.raises(MissingResource, match=r"model.probe_text='none.txt': no such file"):
         locate("probe_text", str(tmp_path / "none.txt"))
 
 

@@ -73,16 +73,16 @@ def test_an_error_in_the_users_loader_is_told_in_one_line(folder):
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("words", "sentence", "code"),
     [
-        (["model.loader=mine:nothing"], "has no attribute 'nothing'"),
-        (["model.loader=mine"], "expected package.module:function"),
-        (["model.loader=mine:load", "model.sites=none.yaml"], "no such file"),
+        (["model.loader=mine:nothing"], "has no attribute 'nothing'", Exit.BAD_CONFIG),
+        (["model.loader=mine"], "expected package.module:function", Exit.BAD_CONFIG),
+        (["model.loader=mine:load", "model.sites=none.yaml"], "no such file", Exit.MISSING_RESOURCE),
     ],
 )
-def test_a_loader_or_sites_file_that_is_not_there_is_a_bad_configuration(folder, words, sentence):
+def test_a_loader_or_sites_file_that_is_not_there_is_told(folder, words, sentence, code):
     done = icd(*CUSTOM, *words, "hydra.run.dir=run", cwd=folder)
-    assert done.returncode == Exit.BAD_CONFIG and sentence in done.stderr
+    assert done.returncode == code and sentence in done.stderr
 
 
 def test_a_child_that_dies_is_an_error_with_what_it_wrote_last(tmp_path, monkeypatch):

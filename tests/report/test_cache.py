@@ -22,6 +22,7 @@ def test_an_arm_shows_warm_and_cold_figures_beside_each_other():
     table = cache.arms({"arms": {"dense": {"l2": L2, "l2_cold": NONE, "latency_cold_ms": COLD}}})
     (row,) = texts(table)
     assert row[:4] == ["dense", "51.9", "45.8", "1,492"] and row[4:7] == [DASH] * 3 and row[7] == "0.5000"
+    assert row[8] == "0.4900 to 0.5100"
     assert table.notes == ["no ncu"]
 
 

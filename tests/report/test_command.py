@@ -22,7 +22,7 @@ def test_report_and_sums_are_written_again(tmp_path, capsys):
 def test_unfinished_and_missing_directories_are_refused(tmp_path):
     run = write_run(tmp_path / "run", metrics())
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match="not a finished run"):
+    with pytest.raises(MissingResource, match="not a finished run"):
         main([str(run), str(tmp_path / "empty")])
     assert not (run / "report.html").exists()
     with pytest.raises(MissingResource, match="no such run"):

@@ -95,6 +95,17 @@ def test_verdict_gates_and_reasons_are_shown(page):
     assert "model=tiny pipeline=iterative transform=channel" in page
 
 
+def test_a_check_has_a_name_a_direction_and_a_unit(page):
+    for shown in ("<td>C, cache distance</td><td>≤ −10 %</td>", "<td>L2 served</td><td>≥ 5 pp</td>"):
+        assert shown in page
+
+
+def test_the_protocol_lists_what_was_measured_and_no_more(page):
+    protocol = page[page.index("<h2>Protocol") : page.index("<h2>Caveats")]
+    assert "<dt>allocations a process</dt>" in protocol and "<dt>samples</dt>" in protocol
+    assert "L2 profiles" not in protocol and "<dd>–</dd>" not in protocol
+
+
 def test_nulls_are_dashes_with_a_footnote(page):
     assert "–<sup>1</sup>" in page
     assert "no L2 counter is read on this device" in page

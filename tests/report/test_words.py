@@ -26,7 +26,8 @@ def test_win_states_change_interval_n_and_floor():
     assert first == (
         "Re-optimising the memory layout after channel sparsity 0.5 made tiny faster: latency −20.0 % (95 % "
         "interval −22.0 to −18.0 %, n = 5 processes) against permuting once before it (linear), beyond the "
-        "noise floor of ±2 %."
+        "noise floor of ±2 %; quality of iterative (cosine): −0.01 pp against linear and −5.00 pp "
+        "against the dense fp32 model."
     )
 
 
@@ -100,14 +101,14 @@ def test_without_aa_the_fixed_floor_is_named():
 
 def test_both_qualities_are_always_stated():
     assert (
-        "Quality of iterative (cosine): −0.01 pp against linear and −5.00 pp against the dense fp32"
-        in text(metrics())
+        "; quality of iterative (cosine): −0.01 pp against linear and −5.00 pp against the dense fp32"
+        in verdict(metrics()).sentences[0]
     )
     record = metrics()
     record["compare"]["iterative_vs_linear"] |= {"quality_pp": None, "quality_reason": "no probes"}
     assert "not known against linear and −5.00 pp" in text(record)
     record["compare"]["iterative_vs_linear"]["quality_vs_dense_pp"] = None
-    assert "Quality was not compared: no probes." in text(record)
+    assert "; quality was not compared (no probes)." in text(record)
 
 
 def test_for_channels_equal_to_slicing_is_expected():

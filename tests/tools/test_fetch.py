@@ -159,5 +159,8 @@ def test_what_cannot_be_fetched_is_refused_in_a_sentence(words, said):
 def test_a_place_that_cannot_be_written_is_a_sentence(data, tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ICD_DATA_DIR", str(tmp_path / "file"))
+    with pytest.raises(ConfigError, match="ICD_DATA_DIR names 'file', which is a file"):
+        dispatch(["fetch", "model=bert"])
+    monkeypatch.setenv("ICD_DATA_DIR", str(tmp_path / "file" / "below"))
     assert dispatch(["fetch", "model=bert"]) == 3
     assert capsys.readouterr().out.startswith("bert: ")

@@ -47,9 +47,9 @@ def test_nothing_is_logged_when_one_is_not_finished(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path / "run", metrics())
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match="not a finished run"):
+    with pytest.raises(MissingResource, match="not a finished run"):
         main(["run", "empty"])
-    with pytest.raises(ConfigError, match="no such run"):
+    with pytest.raises(MissingResource, match="no such run"):
         main(["run", "none"])
     assert not (tmp_path / "mlflow.db").exists()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from icd.errors import ConfigError
+from icd.errors import MissingResource
 from icd.tracking.projection import MOST_PARAMS, params, project, sweep_of
 from tests.report.build import metrics, ratio, write_run
 
@@ -25,6 +25,26 @@ def test_null_figures_are_left_out_and_never_zero(tmp_path):
     assert not [key for key in found if "l2" in key and not key.endswith("n_units")]
     assert "gate.smoke" not in found
     assert "arm.shuffle.cost.C" not in found
+
+
+def test_cold_figures_and_the_roofline_are_there_where_the_record_has_them(tmp_path):
+    record = metrics()
+    record["arms"]["iterative"] |= {
+        "latency_cold_ms": {"mean": 9.5, "ci95": [9.0, 10.0], "n": 40, "source": "measured"},
+        "l2_cold": {"served_pct": 31.0, "lookup_hit_pct": None, "source": "measured"},
+        "roofline": {"bound_ms": 2.0, "of_bound_pct": 25.0, "limit": "memory", "parts": [{"flops": 7.0}]},
+    }
+    record["compare"]["iterative_vs_linear"] |= {
+        "latency_cold": ratio(-11.0, [-12.0, -10.0], "WIN"),
+        "l2_cold_pp": {"delta": 3.0, "ci95": [2.0, 4.0]},
+    }
+    found = project(write_run(tmp_path / "run", record)).metrics
+    assert found["arm.iterative.latency_cold_ms.mean"] == 9.5
+    assert found["arm.iterative.l2_cold.served_pct"] == 31.0
+    assert found["arm.iterative.roofline.of_bound_pct"] == 25.0
+    assert (found["latency_cold.delta_pct"], found["latency_cold.ci_hi"]) == (-11.0, -10.0)
+    assert (found["iterative_vs_linear.l2_cold_pp.delta"], found["l2_cold_pp.ci_lo"]) == (3.0, 2.0)
+    assert "arm.linear.latency_cold_ms.mean" not in found and "arm.iterative.roofline.limit" not in found
 
 
 def test_params_start_with_the_configuration_and_are_at_most_a_hundred():
@@ -70,9 +90,9 @@ def test_a_cell_knows_its_sweep(tmp_path, marker):
 
 
 def test_an_unfinished_directory_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="no such run"):
+    with pytest.raises(MissingResource, match="no such run"):
         project(tmp_path / "none")
     run = write_run(tmp_path / "run", metrics())
     (run / "SHA256SUMS").unlink()
-    with pytest.raises(ConfigError, match="not a finished run"):
+    with pytest.raises(MissingResource, match="not a finished run"):
         project(run)

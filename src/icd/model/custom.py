@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from icd.contracts import ModelCard, Site, TensorAxis, Workload
-from icd.errors import ConfigError
+from icd.errors import ConfigError, MissingResource
 from icd.model.prompts import Prompts, check_prompts, encode, prompts_used, read
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ class Custom:
         if not colon or not module or not function.isidentifier():
             raise ConfigError(f"model.loader={self.loader!r}: expected package.module:function")
         if not Path(self.sites).is_file():
-            raise ConfigError(f"model.sites={Path(self.sites).name!r}: no such file")
+            name = Path(self.sites).name
+            raise MissingResource(f"model.sites={name!r}: no such file; expected a YAML list of sites")
 
     def check(self) -> None:
         """ConfigError where the sites file or the prompts cannot be read."""

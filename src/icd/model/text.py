@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from icd.errors import ConfigError
+from icd.errors import ConfigError, MissingResource
 
 if TYPE_CHECKING:
     import torch
@@ -25,13 +25,13 @@ TIMED_SENTENCES = 200  # of the shipped text, left to the timed inputs
 
 
 def locate(key: str, file: str | None) -> Path | None:
-    """The user's text ``file``, as it is or below ICD_DATA_DIR; ConfigError where it is not."""
+    """The user's text ``file``, as it is or below ICD_DATA_DIR; MissingResource where it is not."""
     if file is None:
         return None
     for path in (Path(file), Path(os.environ.get("ICD_DATA_DIR", ".")) / file):
         if path.is_file():
             return path
-    raise ConfigError(
+    raise MissingResource(
         f"model.{key}={Path(file).name!r}: no such file, here or below ICD_DATA_DIR; "
         "expected UTF-8 text, one sentence a line"
     )

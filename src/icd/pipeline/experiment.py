@@ -11,6 +11,7 @@ from icd.errors import ConfigError, MissingResource
 from icd.measure.hardware import Hardware
 from icd.pipeline.memory import check_host
 from icd.pipeline.plans import Pipeline
+from icd.places import data_dir
 from icd.runtime.auto import Auto
 from icd.solver.base import LayoutSolver
 
@@ -43,6 +44,7 @@ class Experiment:
 
     def check(self) -> None:
         """What no single part can see: missing resources and combinations that cannot be run."""
+        data_dir()
         self.model.check()
         footprint = self.model.footprint()
         if footprint is not None:

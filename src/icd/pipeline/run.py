@@ -7,6 +7,7 @@ finished run.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -33,6 +34,7 @@ from icd.pipeline.rollback import reason, rolled_back
 from icd.pipeline.write import write_record
 from icd.report.csv import write_csv
 from icd.report.html import write_html
+from icd.report.words import verdict
 from icd.stats.rollback import decide
 
 
@@ -75,10 +77,14 @@ def run(experiment: Experiment, run_dir: Path, choices: Mapping[str, str]) -> in
         raise
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            run_dir.rmdir()  # made empty by whoever named it
         raise
     finally:
         console.close()
     publish(staging, run_dir)
+    said = verdict(metrics)
+    console.say(said.sentences[0] if said.word == "SIMULATED" else f"{said.word}: {said.sentences[0]}")
     console.say(f"report: {run_dir / 'report.html'}")
     note = experiment.tracking.log(run_dir)
     if note:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from icd.report.figures.ratios import label, order
-from icd.report.numbers import interval, number, signed
+from icd.report.numbers import interval, number, plain_interval, signed
 from icd.report.table import Cell, Table
 
 REGIMES = (("l2", "warm"), ("l2_cold", "cold"))
@@ -55,7 +55,7 @@ def arms(metrics: Mapping[str, Any]) -> Table:
             shown.append(number(None if dram is None else dram / 1e3, 4))
             row += [table.cell(text, why, source=source) for text in shown]
         row += [table.cell(number(cold.get("mean")), cold.get("reason"), source=cold.get("source"))]
-        row += [table.cell(interval(cold.get("ci95")), cold.get("reason"))]
+        row += [table.cell(plain_interval(cold.get("ci95")), cold.get("reason"))]
         table.rows.append(row)
     return table
 

@@ -14,6 +14,15 @@ CONFIG = (
     *("measure", "engine", "solver"),
 )
 
+COUNTS = {
+    "processes": "processes",
+    "allocations": "allocations a process",
+    "rounds": "rounds an allocation",
+    "unit": "statistical unit",
+    "stop": "stop",
+}
+ASKED = {"repeats": "iterations a block", "warmup_iter": "warm-up iterations"}
+
 
 def flatten(value: Any, prefix: str = "") -> Facts:
     """``[("cpu.cores", "2"), ...]``; lists of plain values on one line."""
@@ -94,16 +103,22 @@ def device(run: Run) -> str:
 
 
 def protocol(run: Run) -> Facts:
-    """How it was measured: processes, allocations, rounds and the statistical unit."""
-    found = dict(run.metrics.get("protocol") or {})
-    out = [(key, plain(found.pop(key, None))) for key in ("processes", "allocations", "rounds", "regime")]
-    ended = found.pop("stopped", None) or ()
-    out += flatten(found)
-    out += [(f"process {p['process']} ended by", stop(p)) for p in ended]
-    asked = run.lock.get("measure") or {}
-    out += [(key, plain(asked[key])) for key in ("repeats", "warmup_iter") if key in asked]
+    """How it was measured: processes, allocations, rounds, unit; what was not measured is left out."""
+    found, asked = run.metrics.get("protocol") or {}, run.lock.get("measure") or {}
+    energy, l2, wall = (found.get(part) or {} for part in ("energy", "l2", "wall"))
+    out = [(words, plain(found.get(key))) for key, words in COUNTS.items() if key in found]
+    out += [(words, plain(asked[key])) for key, words in ASKED.items() if key in asked]
     out += [("samples", f"{len(run.samples):,}")]
     out += [("tokens a forward", plain(dig(run.metrics, "inputs", "tokens")))]
+    out += [(f"process {p['process']} ended by", stop(p)) for p in found.get("stopped") or ()]
+    if energy.get("rounds"):
+        out += [("energy rounds", f"{energy['rounds']}; {energy.get('note')}")]
+    if l2.get("repetitions"):
+        said = f"{l2['repetitions']}; {plain(l2.get('regimes'))}, {l2.get('launches')} forwards each"
+        out += [("L2 profiles", f"{said}; {l2.get('note')}")]
+    if wall.get("vs_events_pct"):
+        by_arm = (f"{arm} {number(pct, 3)} %" for arm, pct in wall["vs_events_pct"].items())
+        out += [("host clock above GPU events", ", ".join(by_arm))]
     return out
 
 

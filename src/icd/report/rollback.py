@@ -11,14 +11,14 @@ from icd.report.table import Cell, Table, text_of
 
 NAMES = {"latency": "latency", "l2": "L2 served", "ept": "energy per token"}
 ANSWERS = {True: "supported", False: "not supported", None: "not known"}
+AGAIN = (("measured again", ""), ("95 % interval", ""))
 HEADINGS = (
     ("figure", ""),
     ("new layout", ""),
     ("95 % interval", ""),
     ("floor", "±"),
     ("worse", ""),
-    ("measured again", ""),
-    ("95 % interval", ""),
+    *AGAIN,
 )
 
 
@@ -51,8 +51,9 @@ def sentences(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def figures(metrics: Mapping[str, Any]) -> Table:
-    """One row a figure: iterative against linear, before the rollback and after it."""
-    table = Table(HEADINGS)
+    """One row a figure: iterative against linear, and after a rollback measured again."""
+    again_too = triggered(metrics)
+    table = Table(HEADINGS if again_too else HEADINGS[: -len(AGAIN)])
     found = metrics.get("rollback") or {}
     for name, first in (found.get("figures") or {}).items():
         again = dig(found, "remeasured", name) or {}
@@ -61,7 +62,9 @@ def figures(metrics: Mapping[str, Any]) -> Table:
         row = [Cell(NAMES[name], kind="name"), table.cell(_with(first["value"], unit), why)]
         row += [table.cell(interval(first["ci95"]), why), table.cell(number(first["floor"], 3), why)]
         row += [Cell({True: "yes", False: "no", None: "not known"}[first["worse"]])]
-        row += [table.cell(_with(value, unit), again_why), table.cell(interval(again.get("ci95")), again_why)]
+        if again_too:
+            row += [table.cell(_with(value, unit), again_why)]
+            row += [table.cell(interval(again.get("ci95")), again_why)]
         table.rows.append(row)
     return table
 

@@ -69,7 +69,7 @@ def iterations(metrics: Mapping[str, Any]) -> Table:
     table = Table(ITERATION_HEADINGS)
     for i, step in enumerate(metrics.get("iterations") or ()):
         bytes_ = step.get("T")
-        kept = {True: "kept", False: "rolled back"}.get(step.get("accepted"), "start")
+        kept = {True: "kept", False: "not kept"}.get(step.get("accepted"), "start")
         row = [Cell(str(i)), Cell(text_of(step.get("pi_hash")), kind="text")]
         row += [table.cell(number(bytes_ / 1e3 if is_number(bytes_) else None))]
         row += [table.cell(number(step.get(k))) for k in ("C", "Q", "J")]

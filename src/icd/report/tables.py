@@ -17,7 +17,7 @@ ARM_HEADINGS = (
     ("latency mean", "ms"),
     ("p50", "ms"),
     ("p95", "ms"),
-    ("95 % interval", "ms"),
+    ("95 % interval", "ms, of the mean"),
     ("samples", ""),
     ("throughput", "tokens/s"),
     ("L2 served", "%"),
@@ -142,6 +142,15 @@ def _change(table: Table, block: Mapping[str, Any]) -> Cell:
 
 
 GATE_WORDS = {True: "pass", False: "fail", None: "undecided"}
+GATE_NAMES = {
+    "latency": "latency",
+    "l2": "L2 served",
+    "ept": "energy per token",
+    "quality_loss": "quality loss",
+    "cost_c": "C, cache distance",
+    "q_not_lower": "Q, not lower",
+}
+AT_LEAST = ("l2", "q_not_lower")  # the others ask for at most the threshold
 GATE_UNITS = {"latency": "%", "l2": "pp", "ept": "%", "quality_loss": "pp", "cost_c": "%", "q_not_lower": ""}
 
 
@@ -165,9 +174,10 @@ def gates(metrics: Mapping[str, Any]) -> Table:
             unit = GATE_UNITS.get(check.get("name"), "")
             outcome, own = GATE_WORDS[gate.get("pass")], GATE_WORDS[check.get("pass")]
             row = [Cell(name if not i else "", kind="name"), Cell(outcome if not i else "", kind=outcome)]
+            sign = "≥ " if check.get("name") in AT_LEAST else "≤ "
             row += [
-                Cell(str(check.get("name")).replace("_", " ")),
-                Cell(_with(_threshold(check.get("threshold")), unit)),
+                Cell(GATE_NAMES.get(check.get("name"), str(check.get("name")).replace("_", " "))),
+                Cell(_with(_threshold(check.get("threshold"), sign), unit)),
             ]
             row += [
                 Cell(_with(signed(check.get("value"), 2), unit)),
@@ -181,8 +191,8 @@ def gates(metrics: Mapping[str, Any]) -> Table:
     return table
 
 
-def _threshold(value: Any) -> str:
-    return minus(f"{value:g}") if is_number(value) else DASH
+def _threshold(value: Any, sign: str) -> str:
+    return minus(f"{sign}{value:g}") if is_number(value) else DASH
 
 
 def _with(text: str, unit: str) -> str:

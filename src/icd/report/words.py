@@ -25,7 +25,7 @@ class Verdict:
 
 
 def verdict(metrics: Mapping[str, Any]) -> Verdict:
-    """What the run says about its question, with noise floor, quality and the slicing baseline."""
+    """What the run says about its question, quality in the same sentence, then noise floor and slicing."""
     compared = metrics.get("compare") or {}
     if HEADLINE in compared:
         name = HEADLINE
@@ -37,7 +37,8 @@ def verdict(metrics: Mapping[str, Any]) -> Verdict:
         return Verdict("BASELINE", tuple(filter(None, (dense_sentence(metrics), NOTHING_COMPARED))))
     block = compared[name].get("latency") or {}
     word = "SIMULATED" if block.get("source") == "simulated" else block.get("verdict") or "NO VERDICT"
-    sentences = (first, rollback_sentence(metrics), floor_sentence(metrics), quality_sentence(metrics, name))
+    first = f"{first.removesuffix('.')}; {quality_words(metrics, name)}."
+    sentences = (first, rollback_sentence(metrics), floor_sentence(metrics))
     return Verdict(word, tuple(s for s in (*sentences, last, beyond_latency(compared[name])) if s))
 
 
@@ -143,7 +144,7 @@ def floor_sentence(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def quality_sentence(metrics: Mapping[str, Any], name: str) -> str:
+def quality_words(metrics: Mapping[str, Any], name: str) -> str:
     """Both quality figures, always: against the other arm and against the dense fp32 model."""
     compared = dig(metrics, "compare", name) or {}
     arm, _, base = name.partition("_vs_")
@@ -151,12 +152,12 @@ def quality_sentence(metrics: Mapping[str, Any], name: str) -> str:
     against, dense = compared.get("quality_pp"), compared.get("quality_vs_dense_pp")
     if not is_number(against) and not is_number(dense):
         reason = compared.get("quality_reason") or dig(metrics, "arms", arm, "quality", "reason")
-        return f"Quality was not compared: {reason or 'no reason recorded'}."
-    parts = [
+        return f"quality was not compared ({reason or 'no reason recorded'})"
+    parts = dict.fromkeys(
         f"{signed(value, 2)} pp against {what}" if is_number(value) else f"not known against {what}"
         for value, what in ((against, base), (dense, "the dense fp32 model"))
-    ]
-    return f"Quality of {arm} ({metric}): {parts[0]} and {parts[1]}."
+    )
+    return f"quality of {arm} ({metric}): {' and '.join(parts)}"
 
 
 def sliced_sentence(metrics: Mapping[str, Any]) -> str:

@@ -43,16 +43,16 @@ class LayoutSolver(ABC):
 
     def __post_init__(self) -> None:
         if not self.time_budget_s > 0.0:
-            raise ConfigError(f"time_budget_s: expected seconds above 0, got {self.time_budget_s!r}")
+            raise ConfigError(f"solver.time_budget_s: expected seconds above 0, got {self.time_budget_s!r}")
         if self.max_proposals is not None and self.max_proposals < 1:
             raise ConfigError(
-                f"max_proposals: expected a positive number or null, got {self.max_proposals!r}"
+                f"solver.max_proposals: expected a positive number or null, got {self.max_proposals!r}"
             )
         if self.on_timeout not in get_args(OnTimeout):
-            raise ConfigError(f"on_timeout: expected keep or fail, got {self.on_timeout!r}")
+            raise ConfigError(f"solver.on_timeout: expected keep or fail, got {self.on_timeout!r}")
         for name, value in self._weights().items():
             if not 0.0 <= value < float("inf"):
-                raise ConfigError(f"{name}: expected a finite number of at least 0, got {value!r}")
+                raise ConfigError(f"solver.{name}: expected a finite number of at least 0, got {value!r}")
 
     @property
     def objective(self) -> Objective:

@@ -21,6 +21,7 @@ from icd.model.hub import GIB, HubError, download, offline
 from icd.model.minilm import PACKAGE
 from icd.model.tokens import has_tokenizer
 from icd.model.weights import data_folder, digest, here, lacking
+from icd.places import data_dir
 from icd.tools.manifest import MANIFEST, changed, describe, read, write
 
 USAGE = "usage: icd fetch model=NAME[,NAME...]; model=all takes every model with trained weights"
@@ -29,6 +30,7 @@ SILENCE_S = 30.0  # a person waits here, and a slow hub is better than none
 
 def main(words: Sequence[str]) -> int:
     """A line for each model; the exit code of the worst: 6 for a changed file, 3 for what cannot be had."""
+    data_dir(made=True)
     codes = [Exit.DONE]
     for name, node in chosen(words).items():
         try:

@@ -34,9 +34,9 @@ def unchanged(folder: Path) -> None:
 
 
 def finished(folder: Path) -> Path:
-    """``folder`` if it holds a finished run; MissingResource or ConfigError says what it is instead."""
+    """``folder`` if it holds a finished run; MissingResource says what it is instead."""
     if not folder.is_dir():
         raise MissingResource(f"{folder}: there is no such run directory")
     if not (folder / SUMS).is_file() or not (folder / "metrics.json").is_file():
-        raise ConfigError(f"{folder}: not a finished run ({SUMS} or metrics.json is missing)")
+        raise MissingResource(f"{folder}: not a finished run ({SUMS} or metrics.json is missing)")
     return folder

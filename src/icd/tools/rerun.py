@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from icd.errors import ConfigError, MissingResource
+from icd.report.folder import read_json
 
 
 def overrides_of(words: Sequence[str]) -> list[str]:
@@ -17,11 +17,15 @@ def overrides_of(words: Sequence[str]) -> list[str]:
     if not words or words[0].startswith("-"):
         raise ConfigError("usage: icd rerun RUN [overrides]; expected a run directory first")
     folder, extra = Path(words[0]), list(words[1:])
+    if not folder.is_dir():
+        raise MissingResource(f"{folder}: no such run directory")
     lock = folder / "config.lock.json"
     if not lock.is_file():
         raise MissingResource(f"{folder}: no config.lock.json there; name a run directory")
-    tree = json.loads(lock.read_text("utf-8"))
-    choices = tree.pop("choices")
+    tree = read_json(lock)
+    choices = tree.pop("choices", None)
+    if not isinstance(choices, dict):
+        raise ConfigError(f"{folder.name}/{lock.name} holds no choices; it is not a lock that icd wrote")
     given = {word.split("=", 1)[0].lstrip("+") for word in extra}
     out = [f"{group}={choice}" for group, choice in choices.items() if group not in given]
     for key, value in flatten(tree):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from icd.errors import ConfigError, Exit
+from icd.errors import ConfigError, Exit, MissingResource
 from icd.tracking.mlflow import MLflow
 from icd.tracking.projection import SUMS, is_sweep, project
 from icd.tracking.sweep import FILE
@@ -51,12 +51,12 @@ def arguments(argv: Sequence[str]) -> tuple[list[str], str]:
 
 
 def cells(folder: Path) -> list[Path]:
-    """The run itself, or the finished cells of a sweep directory; ConfigError when there is none."""
+    """The run itself, or the finished cells of a sweep directory; MissingResource when there is none."""
     if not folder.is_dir():
-        raise ConfigError(f"{folder}: there is no such run directory")
+        raise MissingResource(f"{folder}: there is no such run directory")
     if (folder / "metrics.json").is_file() or not is_sweep(folder):
         return [folder]
     found = sorted(f for f in folder.iterdir() if (f / SUMS).is_file() and (f / "metrics.json").is_file())
     if not found:
-        raise ConfigError(f"{folder}: this sweep has no finished cell")
+        raise MissingResource(f"{folder}: this sweep has no finished cell")
     return found

@@ -23,6 +23,7 @@ from icd.tools.verify import verify
 from icd.tracking.projection import is_sweep
 
 AGREE_PCT = 1.0  # linear of two runs made separately may differ by so much
+USAGE = "usage: icd validate RUN|SWEEP... [--gate mock|smoke|strict]"
 
 
 def main(words: Sequence[str]) -> int:
@@ -30,16 +31,15 @@ def main(words: Sequence[str]) -> int:
     cannot be decided, else 0.
     """
     parser = argparse.ArgumentParser(prog="icd validate", exit_on_error=False)
-    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("runs", nargs="*", type=Path)
     parser.add_argument("--gate", default=None, choices=["mock", "smoke", "strict"])
     try:
         args, unknown = parser.parse_known_args(list(words))
     except argparse.ArgumentError as error:
-        raise ConfigError(f"icd validate: {error}") from error
-    if unknown:
-        raise ConfigError(
-            f"icd validate: unknown argument {unknown[0]}; usage: icd validate RUN... [--gate NAME]"
-        )
+        raise ConfigError(f"{USAGE}; {error}") from error
+    if unknown or not args.runs:
+        found = f"got {unknown[0]!r}" if unknown else "expected one or more run directories"
+        raise ConfigError(f"{USAGE}; {found}")
     sweeps = [folder for folder in args.runs if is_sweep(folder)]
     folders = [cell for word in args.runs for cell in (finished_cells(word) if word in sweeps else [word])]
     if not folders:

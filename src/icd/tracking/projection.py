@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from icd.errors import ConfigError
+from icd.errors import ConfigError, MissingResource
 
 HEADLINE = "iterative_vs_linear"
 SUMS = "SHA256SUMS"
@@ -25,7 +25,11 @@ MOST_PARAMS = 100
 LONGEST_KEY = 250
 LONGEST_VALUE = 500
 FILES = ("report.html", "report.csv", "config.lock.yaml", "metrics.json", "env.json")
-RATIOS = ("latency", "ept", "dram")
+RATIOS = ("latency", "latency_cold", "ept", "dram", "dram_cold")
+POINTS = ("l2_pp", "l2_cold_pp")
+ARM_BLOCKS = (
+    "latency_ms", "latency_cold_ms", "l2", "l2_cold", "energy", "quality", "cost", "tiles", "roofline",
+)  # fmt: skip
 ENDS = (("ci_lo", 0), ("ci_hi", 1))
 
 
@@ -47,11 +51,11 @@ class Projection:
 
 
 def project(folder: Path) -> Projection:
-    """The projection of a finished run; ConfigError says why ``folder`` is not one."""
+    """The projection of a run; MissingResource where it is not finished, ConfigError where it is broken."""
     if not folder.is_dir():
-        raise ConfigError(f"{folder}: there is no such run directory")
+        raise MissingResource(f"{folder}: there is no such run directory")
     if not (folder / SUMS).is_file() or not (folder / "metrics.json").is_file():
-        raise ConfigError(f"{folder.name}: not a finished run ({SUMS} or metrics.json is missing)")
+        raise MissingResource(f"{folder.name}: not a finished run ({SUMS} or metrics.json is missing)")
     record, lock, env = (_read(folder / f) for f in ("metrics.json", "config.lock.json", "env.json"))
     plots = sorted((folder / "plots").glob("*.png")) if (folder / "plots").is_dir() else []
     start = datetime.fromisoformat(str(record["created"])).timestamp()
@@ -128,7 +132,7 @@ def metrics(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     for prefix, block in (*named, *((f"{name}.", block) for name, block in compared.items())):
         yield from _known((f"{prefix}{key}", value) for key, value in comparison(block))
     for name, arm in (record.get("arms") or {}).items():
-        for block in ("latency_ms", "l2", "energy", "quality", "cost", "tiles"):
+        for block in ARM_BLOCKS:
             found = arm.get(block) or {}
             yield from _known((f"arm.{name}.{block}.{key}", v) for key, v in found.items() if key != "ci95")
         yield from _known([(f"arm.{name}.throughput_tok_s", arm.get("throughput_tok_s"))])
@@ -150,9 +154,10 @@ def comparison(block: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield from (
             (f"{ratio}.{key}", found.get(key)) for key in ("n_units", "floor_pct", "p_value", "p_holm")
         )
-    points = block.get("l2_pp") or {}
-    yield "l2_pp.delta", points.get("delta")
-    yield from ((f"l2_pp.{end}", (points.get("ci95") or (None, None))[i]) for end, i in ENDS)
+    for name in POINTS:
+        points = block.get(name) or {}
+        yield f"{name}.delta", points.get("delta")
+        yield from ((f"{name}.{end}", (points.get("ci95") or (None, None))[i]) for end, i in ENDS)
     yield from ((key, (block.get("cost") or {}).get(key)) for key in ("C_delta_pct", "Q_delta"))
     yield "tiles.delta_pct", (block.get("tiles") or {}).get("delta_pct")
     yield from ((key, block.get(key)) for key in ("quality_pp", "quality_vs_dense_pp"))

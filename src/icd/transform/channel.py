@@ -18,6 +18,7 @@ import numpy as np
 
 from icd.contracts import Activations, BoolArray, FloatArray, Site, Workload
 from icd.errors import ConfigError
+from icd.transform.groups import sites_of
 from icd.transform.order import Order
 from icd.transform.permute import permute, restore
 
@@ -64,9 +65,7 @@ class Channel:
         dense = restore(workload)
         module = copy.deepcopy(dense.module)
         live = dict(workload.live)
-        for site in workload.sites:
-            if site.group not in self.groups:
-                continue
+        for site in sites_of(workload, self.groups):
             if site.output:
                 raise ConfigError(
                     f"transform.groups: {site.group} is the order of the model's output and can only be "

@@ -17,6 +17,7 @@ import numpy as np
 from icd.contracts import Activations, Workload
 from icd.errors import ConfigError
 from icd.transform.channel import attention_note
+from icd.transform.groups import sites_of
 from icd.transform.order import Order
 from icd.transform.permute import permute, restore
 
@@ -78,7 +79,7 @@ class Unstructured:
         """Linear layers with an axis tied to a site of the groups asked for, in the order of the sites."""
         from torch import nn
 
-        axes = [axis for site in workload.sites if site.group in self.groups for axis in site.axes]
+        axes = [axis for site in sites_of(workload, self.groups) for axis in site.axes]
         owners = [a.parameter.removesuffix(".weight") for a in axes if a.parameter.endswith(".weight")]
         return [n for n in dict.fromkeys(owners) if isinstance(workload.module.get_submodule(n), nn.Linear)]
 

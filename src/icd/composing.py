@@ -1,0 +1,73 @@
+"""One cell of a command line: composed, checked, refused in a sentence before anything is written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from icd.errors import ConfigError
+from icd.refusals import hydra_errors, refuse_lists, sentence, unknown_key
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from icd.pipeline.experiment import Experiment
+
+
+def compose_cell(conf: Path, overrides: Sequence[str]) -> DictConfig:
+    """The composed configuration, Hydra's own node included.
+
+    A key that a group does not have is added to it, so that `check` refuses it among those that it has.
+    """
+    from hydra import compose, initialize_config_dir
+
+    from icd.config import GROUPS
+
+    try:
+        with initialize_config_dir(str(conf), job_name="icd", version_base="1.3"):
+            return compose("config", overrides=list(overrides), return_hydra_config=True)
+    except hydra_errors() as error:
+        key = unknown_key(error) or ""
+        added = [f"+{word}" if word.partition("=")[0] == key else word for word in overrides]
+        if key.partition(".")[0] in GROUPS and added != list(overrides):
+            return compose_cell(conf, added)
+        raise ConfigError(sentence(error)) from error
+
+
+def check_cell(conf: Path, overrides: Sequence[str], sweeps: bool = False) -> Experiment:
+    """Compose one cell and check it; `ConfigError` or `MissingResource` says what is wrong."""
+    from icd.config import GROUPS, check
+
+    if merged := refuse_lists(GROUPS, overrides):
+        raise ConfigError(merged)
+    cfg = compose_cell(conf, overrides)
+    experiment = check(cfg)
+    if sweeps:
+        refuse_directory("hydra.sweep.dir", Path(str(cfg.hydra.sweep.dir)))
+    else:
+        refuse_used_directory(overrides)
+        refuse_directory("hydra.run.dir", Path(str(cfg.hydra.run.dir)))
+    return experiment
+
+
+def refuse_used_directory(overrides: Sequence[str]) -> None:
+    """A run directory that holds something is never written into."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key.lstrip("+") == "hydra.run.dir":
+            path = Path(value.strip("'\""))
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise ConfigError(f"hydra.run.dir={value}: it exists and is not empty; name a new directory")
+
+
+def refuse_directory(key: str, path: Path) -> None:
+    """ConfigError where ``path`` could not be made: a file is in the way, or its folder is read-only."""
+    there = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise ConfigError(f"{key}={path}: {there.name!r} is a file; name a directory that can be made")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"{key}={path}: the folder {there.name!r} may not be written; name another with {key}="
+        )

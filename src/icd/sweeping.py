@@ -1,0 +1,114 @@
+"""The cells of a sweep: expanded before Hydra launches them, run by its launcher, judged together."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from icd.composing import compose_cell
+from icd.errors import ConfigError, Exit, IcdError, unwritable
+from icd.refusals import hydra_errors, sentence
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def launch(conf: Path, overrides: list[str]) -> int:
+    """Run every cell by the launcher that is configured, in this process or others, and judge them together.
+
+    What a cell came to is what its launcher hands back (`sweep_cell`): a process of its own shares no list.
+    """
+    from hydra import version
+    from hydra._internal.hydra import Hydra
+    from hydra._internal.utils import create_config_search_path
+    from hydra.core.global_hydra import GlobalHydra
+
+    version.setbase("1.3")
+    GlobalHydra.instance().clear()
+    app = Hydra.create_main_hydra2("icd", create_config_search_path(str(conf)))
+    try:
+        batches = app.multirun("config", sweep_cell, overrides)
+    finally:
+        GlobalHydra.instance().clear()
+    cells = [job for batch in batches for job in batch]
+    done = [job.return_value for job in cells]
+    if cells:
+        finish_sweep(Path(done[-1][1]), cells[-1].cfg)
+    return sweep_code([code for code, _ in done])
+
+
+def sweep_cell(cfg: DictConfig) -> tuple[int, str]:
+    """One cell: its exit code and the directory of its sweep."""
+    return run_cell(cfg), str(sweep_dir())
+
+
+def sweep_dir() -> Path:
+    """The directory of the sweep that the running cell belongs to."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return Path(HydraConfig.get().sweep.dir).resolve()
+
+
+def finish_sweep(folder: Path, cfg: DictConfig) -> None:
+    """Judge the cells together, write ``sweep.json`` and tell the tracking store; ``cfg`` of any cell."""
+    from icd.config import build
+    from icd.pipeline.sweep import sentences, write_sweep
+
+    # Hydra's own record of the sweep holds absolute paths; every cell has its lock
+    (folder / "multirun.yaml").unlink(missing_ok=True)
+    for line in sentences(write_sweep(folder)):
+        print(line)
+    note = build(cfg).tracking.log_sweep(folder)
+    if note:
+        print(note)
+
+
+def sweep_code(codes: Sequence[int]) -> int:
+    """7 when a cell failed, else 1 when a gate failed, else 0."""
+    if any(code not in (Exit.DONE, Exit.GATE_FAILED) for code in codes):
+        return int(Exit.CELLS_FAILED)
+    return int(max(codes, default=Exit.DONE))
+
+
+def expand(conf: Path, overrides: Sequence[str], multirun: bool) -> list[list[str]]:
+    """The override lists of a sweep's cells, with what a named sweep adds; a single run is one cell."""
+    if not multirun:
+        return [list(overrides)]
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parser = OverridesParser.create()
+    try:
+        parsed = parser.parse_overrides(list(overrides))
+        plain = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
+        params = compose_cell(conf, plain).hydra.sweeper.get("params") or {}
+        parsed = [*parser.parse_overrides([f"{k}={v}" for k, v in params.items()]), *parsed]
+        ours = [o for o in parsed if not o.key_or_group.startswith("hydra")]
+        batches = BasicSweeper.split_arguments(ours, max_batch_size=None)
+    except hydra_errors() as error:
+        raise ConfigError(sentence(error)) from error
+    fixed = [str(o.input_line) for o in parsed if o.key_or_group.startswith("hydra")]
+    return [[*cell, *fixed] for batch in batches for cell in batch]
+
+
+def run_cell(cfg: DictConfig) -> int:
+    """One cell: a failure becomes its exit code and a sentence, so that a sweep goes on."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from icd.config import GROUPS, check
+    from icd.pipeline.run import run
+
+    try:
+        hydra = HydraConfig.get()
+        choices = {group: hydra.runtime.choices[group] for group in GROUPS}
+        return int(run(check(cfg), Path(hydra.runtime.output_dir), choices))
+    except IcdError as error:
+        print(f"icd: {error}", file=sys.stderr)
+        return int(error.code)
+    except OSError as error:
+        if (said := unwritable(error)) is None:
+            raise
+        print(f"icd: {said}", file=sys.stderr)
+        return int(Exit.MISSING_RESOURCE)
