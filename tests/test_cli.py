@@ -136,15 +136,23 @@ def test_the_version_is_icds_own(capsys):
     assert capsys.readouterr().out == f"icd {__version__}\n"
 
 
-@pytest.mark.parametrize("word", ["validate", "rerun", "report"])
-def test_a_damaged_record_is_named(word, tmp_path):
+@pytest.mark.parametrize(
+    ("word", "code", "said"),
+    [
+        ("validate", Exit.VERIFICATION_FAILED, "metrics.json cannot be read"),
+        ("rerun", Exit.BAD_CONFIG, "config.lock.json is not JSON"),
+        ("report", Exit.VERIFICATION_FAILED, "SHA256SUMS: expected a sum"),
+        ("verify", Exit.VERIFICATION_FAILED, "SHA256SUMS: expected a sum"),
+    ],
+)
+def test_a_damaged_record_is_named(word, code, said, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     for name in ("metrics.json", "SHA256SUMS", "config.lock.json"):
         (run / name).write_text("{")
     done = icd(word, "run", cwd=tmp_path)
-    assert done.returncode == Exit.BAD_CONFIG and ".json is not JSON" in done.stderr
-    assert len(done.stderr.splitlines()) == 1 and len(list(run.iterdir())) == 3
+    assert done.returncode == code and said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr and len(list(run.iterdir())) == 3
 
 
 def test_cuda_where_there_is_none_exits_3(tmp_path):

@@ -52,7 +52,11 @@ def check_sums(folder: Path) -> list[str]:
     path = folder / SUMS
     if not path.is_file():
         return [f"{SUMS} is missing: the run did not finish"]
-    listed = dict(line.split("  ", 1)[::-1] for line in path.read_text().splitlines() if line)
+    lines = [line for line in path.read_text(errors="replace").splitlines() if line]
+    broken = [line for line in lines if "  " not in line]
+    if broken:
+        return [f"{SUMS}: expected a sum, two spaces and a name on a line, got {broken[0][:80]!r}"]
+    listed = dict(line.split("  ", 1)[::-1] for line in lines)
     found = {file.relative_to(folder).as_posix(): file for file in files_of(folder)}
     out = [f"{name} is listed in {SUMS} and missing" for name in sorted(set(listed) - set(found))]
     out += [f"{name} is not listed in {SUMS}" for name in sorted(set(found) - set(listed))]
