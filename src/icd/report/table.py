@@ -34,7 +34,12 @@ class Table:
         if text != DASH and source != "simulated":
             return Cell(text, kind=kind)
         reason = SIMULATED if text != DASH else str(next((r for r in reasons if r), "not recorded"))
-        reason = NO_INTERVAL if reason == "simulated" else reason
+        return self.noted(text, NO_INTERVAL if reason == "simulated" else reason, kind=kind)
+
+    def noted(self, text: str, reason: str, *, kind: str = "") -> Cell:
+        """A cell with a footnote that gives ``reason``; without one where that is empty."""
+        if not reason:
+            return Cell(text, kind=kind)
         if reason not in self.notes:
             self.notes.append(reason)
         return Cell(text, self.notes.index(reason) + 1, kind)

@@ -166,7 +166,6 @@ def gates(metrics: Mapping[str, Any]) -> Table:
             ("95 % interval", ""),
             ("p", "one-sided"),
             ("result", ""),
-            ("reason", ""),
         )
     )
     for name, gate in (metrics.get("gates") or {}).items():
@@ -187,7 +186,7 @@ def gates(metrics: Mapping[str, Any]) -> Table:
             reason = check.get("reason") or ""
             if check.get("required") is False:
                 reason = "; ".join(filter(None, ("not required", reason)))
-            table.rows.append([*row, Cell(own, kind=own), Cell(str(reason), kind="text reason")])
+            table.rows.append([*row, table.noted(own, reason, kind=own)])
     return table
 
 
