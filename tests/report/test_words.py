@@ -21,6 +21,13 @@ def text(record) -> str:
     return " ".join(verdict(record).sentences)
 
 
+def test_the_headline_of_a_scan_that_looped_in_python_says_what_it_is_worth():
+    record = metrics()
+    record["tags"] = ["reference-scan"]
+    said = verdict(record).sentences[0]
+    assert "Python loop over time, so no latency of this run is to be published; quality" in said
+
+
 def test_win_states_change_interval_n_and_floor():
     first = verdict(metrics()).sentences[0]
     assert first == (

@@ -37,11 +37,13 @@ def verdict(metrics: Mapping[str, Any]) -> Verdict:
         return Verdict("BASELINE", tuple(filter(None, (dense_sentence(metrics), NOTHING_COMPARED))))
     block = compared[name].get("latency") or {}
     word = "SIMULATED" if block.get("source") == "simulated" else block.get("verdict") or "NO VERDICT"
-    first = f"{first.removesuffix('.')}; {quality_words(metrics, name)}."
+    loop = LOOP if "reference-scan" in (metrics.get("tags") or ()) else ""
+    first = f"{first.removesuffix('.')}; {loop}{quality_words(metrics, name)}."
     sentences = (first, rollback_sentence(metrics), floor_sentence(metrics))
     return Verdict(word, tuple(s for s in (*sentences, last, beyond_latency(compared[name])) if s))
 
 
+LOOP = "the scan ran as a Python loop over time, so no latency of this run is to be published; "
 NO_ITERATIVE = (
     "This run has no iterative arm, so it does not say whether re-optimising the layout after the "
     "compression is worth anything; pipeline=iterative asks that."
