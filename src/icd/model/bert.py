@@ -13,15 +13,20 @@ from functools import partial
 from typing import Any, ClassVar
 
 from icd.contracts import Footprint, ModelCard, Workload
-from icd.model.encoder import check_positions, encoder_footprint, extend_positions, last_hidden_state
+from icd.model.encoder import (
+    check_positions,
+    encoder_footprint,
+    extend_positions,
+    last_hidden_state,
+    position_table,
+)
 from icd.model.encoder_sites import BERT, KINDS, Attention, Names, encoder_sites
 from icd.model.kinds import check_kinds
 from icd.model.prompts import Prompts, check_ids, check_prompts, own_inputs, prompts_used, rows_of
 from icd.model.text import locate, texts_used
 from icd.model.tokens import random_tokens, text_tokens
-from icd.model.weights import check_weights, digest, find, shape_of
-
-POSITIONS = 512
+from icd.model.trained import read_trained
+from icd.model.weights import check_weights, digest, find, origin, shape_of
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,8 @@ class Bert:
     """bert-base-uncased as an encoder without pooler; another family or size is a subclass.
 
     ``family`` and ``names``: what is recorded, and where the library's model keeps its parts; `library`:
-    its classes. ``shape``: what the library's configuration of random weights has other than its defaults;
-    ``tiny``: a shape for tests.
+    its classes. ``shape``: what the library's configuration of random weights has other than its defaults,
+    ``positions`` rows in its position table; ``tiny``: a shape for tests.
     """
 
     simulated: ClassVar[bool] = False
@@ -38,6 +43,7 @@ class Bert:
     names: ClassVar[Names] = BERT
     kinds: ClassVar[tuple[str, ...]] = KINDS
     shape: ClassVar[Mapping[str, int]] = {}
+    positions: ClassVar[int] = 512
     tiny: ClassVar[Mapping[str, Any]] = {
         "shape": {
             "num_hidden_layers": 2,
@@ -69,7 +75,9 @@ class Bert:
     def __post_init__(self) -> None:
         check_kinds(self.sites, self.kinds)
         check_weights(self.weights)
-        check_positions(self.seq_len or self.default_seq_len, POSITIONS, self.extend_positions, self.name)
+        table = shape_of(self.weights, {"max_position_embeddings": self.positions})["max_position_embeddings"]
+        if self.prompts is None or self.seq_len:  # else the length of the prompts decides
+            check_positions(self.seq_len or self.default_seq_len, table, self.extend_positions, self.name)
 
     def check(self) -> None:
         """Nothing beyond the base packages is needed; ConfigError without a text that is named."""
@@ -113,16 +121,20 @@ class Bert:
         batch, seq_len = self.batch_size or self.default_batch_size, self.seq_len or self.default_seq_len
         if own is not None:
             batch, seq_len = own.shape
-            check_positions(seq_len, POSITIONS, self.extend_positions, self.name)
         if folder is None:
             torch.manual_seed(self.seed)
             module = model(config(**self.shape), **options)
             vocabulary = module.config.vocab_size
-            tokens = random_tokens(1000, vocabulary, (batch, seq_len), self.calibration_tokens, self.seed)
-        else:
-            module = model.from_pretrained(
-                folder, attn_implementation="sdpa", use_safetensors=True, local_files_only=True, **options
+            tokens = random_tokens(
+                1000,
+                vocabulary,
+                (batch, seq_len),
+                self.calibration_tokens,
+                self.seed,
+                longest=position_table(module).num_embeddings,
             )
+        else:
+            module = read_trained(model, folder, self.name, attn_implementation="sdpa", **options)
             tokens = text_tokens(
                 folder,
                 (batch, seq_len),
@@ -131,9 +143,13 @@ class Bert:
                 self.seed,
                 calibration_text=self.calibration_text,
                 probe_text=self.probe_text,
+                longest=position_table(module).num_embeddings,
             )
         module.eval().requires_grad_(False)
         check_ids(own, module.config.vocab_size, self.name)
+        check_positions(seq_len, position_table(module).num_embeddings, self.extend_positions, self.name)
+        drawn = f"seed {self.seed}", None
+        source, licence = drawn if folder is None else origin(folder, self.repo)
         extended = extend_positions(module, seq_len)
         return Workload(
             module=module,
@@ -145,9 +161,9 @@ class Bert:
                 family=self.family,
                 params=sum(p.numel() for p in module.parameters()),
                 weights="random" if folder is None else "pretrained",
-                source=f"seed {self.seed}" if folder is None else self.repo,
+                source=source,
                 sha256=None if folder is None else digest(folder),
-                licence=None if folder is None else "Apache-2.0",
+                licence=licence,
                 tags=("extended-positions",) if extended else (),
             ),
             calibration=tokens.calibration,

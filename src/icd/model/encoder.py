@@ -66,6 +66,13 @@ def check_positions(asked: int, table: int, extend: bool, model: str) -> None:
         )
 
 
+def position_table(module: torch.nn.Module) -> torch.nn.Embedding:
+    """An encoder's position table."""
+    embeddings: Any = module.embeddings
+    table: torch.nn.Embedding = embeddings.position_embeddings
+    return table
+
+
 def extend_positions(module: torch.nn.Module, seq_len: int) -> bool:
     """Repeat the rows of an encoder's position table up to ``seq_len``, in place; whether that was needed.
 
@@ -74,7 +81,7 @@ def extend_positions(module: torch.nn.Module, seq_len: int) -> bool:
     import torch
 
     embeddings: Any = module.embeddings
-    table = embeddings.position_embeddings.weight
+    table = position_table(module).weight
     if seq_len <= table.shape[0]:
         return False
     rows = torch.arange(seq_len) % table.shape[0]

@@ -97,7 +97,8 @@ class Gate:
         ``p_reason`` where a measured one has no test.
 
         A check is None (with a reason) when its figure is missing, simulated, without interval, or of
-        a run with a tag of `REFUSED`; of an unpaired run a computed figure does not pass either. The gate is False if a required check is, else None if one is, else True.
+        a run with a tag of `REFUSED`; of an unpaired run a computed figure does not pass either.
+        The gate is False if a required check is, else None if one is, else True.
         Checks that ``require`` leaves out are recorded with ``required: False``.
         """
         found = metrics.get("compare", {}).get(self.compare)

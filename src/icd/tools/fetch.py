@@ -20,9 +20,9 @@ from icd.errors import ConfigError, Exit, MissingResource, VerificationError
 from icd.model.hub import GIB, HubError, download, offline
 from icd.model.minilm import PACKAGE
 from icd.model.tokens import has_tokenizer
-from icd.model.weights import data_folder, digest, here, lacking
+from icd.model.weights import MANIFEST, data_folder, digest, here, lacking
 from icd.places import data_dir
-from icd.tools.manifest import MANIFEST, changed, describe, read, write
+from icd.tools.manifest import changed, describe, read, write
 
 USAGE = "usage: icd fetch model=NAME[,NAME...]; model=all takes every model with trained weights"
 SILENCE_S = 30.0  # a person waits here, and a slow hub is better than none
