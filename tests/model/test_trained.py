@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from icd.errors import ConfigError
+from icd.model.bert import Bert
 from icd.model.trained import read_trained
 from icd.model.weights import origin
 from tests import families
@@ -90,9 +91,11 @@ def test_a_directory_of_one_s_own_is_recorded_by_its_name_without_a_licence(save
 def test_a_fetched_model_is_recorded_as_its_manifest_says(tmp_path, monkeypatch, hub):
     monkeypatch.setenv("ICD_DATA_DIR", str(tmp_path))
     folder = write(tmp_path / "models" / "bert-base-uncased", SINGLE)
-    assert origin(folder, "google-bert/bert-base-uncased") == ("google-bert/bert-base-uncased", "Apache-2.0")
-    assert origin(folder, "somebody/bert-base-uncased") == ("somebody/bert-base-uncased", None)
+    ours = "google-bert/bert-base-uncased"
+    assert origin(folder, ours, Bert.licences) == (ours, "Apache-2.0")
+    other = "somebody/bert-base-uncased"
+    assert origin(folder, other, Bert.licences) == (other, None)
     (folder / "icd-manifest.json").write_text(json.dumps({"repository": "else/where", "licence": "mit"}))
-    assert origin(folder, "google-bert/bert-base-uncased") == ("else/where", "mit")
+    assert origin(folder, ours, Bert.licences) == ("else/where", "mit")
     (folder / "icd-manifest.json").write_text("{")
-    assert origin(folder, "other/model") == ("bert-base-uncased", None)
+    assert origin(folder, "other/model", {}) == ("bert-base-uncased", None)

@@ -18,7 +18,7 @@ from icd.model.encoder import (
     encoder_footprint,
     extend_positions,
     last_hidden_state,
-    position_table,
+    positions_of,
 )
 from icd.model.encoder_sites import BERT, KINDS, Attention, Names, encoder_sites
 from icd.model.kinds import check_kinds
@@ -28,14 +28,16 @@ from icd.model.tokens import random_tokens, text_tokens
 from icd.model.trained import read_trained
 from icd.model.weights import check_weights, digest, find, origin, shape_of
 
+POSITIONS = 512  # of a position table, unless a shape or a directory says otherwise
+
 
 @dataclass(frozen=True)
 class Bert:
     """bert-base-uncased as an encoder without pooler; another family or size is a subclass.
 
     ``family`` and ``names``: what is recorded, and where the library's model keeps its parts; `library`:
-    its classes. ``shape``: what the library's configuration of random weights has other than its defaults,
-    ``positions`` rows in its position table; ``tiny``: a shape for tests.
+    its classes. ``shape``: what the library's configuration of random weights has other than its defaults;
+    ``tiny``: a shape for tests. ``licences``: as the model cards of repositories state them.
     """
 
     simulated: ClassVar[bool] = False
@@ -43,7 +45,10 @@ class Bert:
     names: ClassVar[Names] = BERT
     kinds: ClassVar[tuple[str, ...]] = KINDS
     shape: ClassVar[Mapping[str, int]] = {}
-    positions: ClassVar[int] = 512
+    licences: ClassVar[Mapping[str, str]] = {
+        "google-bert/bert-base-uncased": "Apache-2.0",
+        "google-bert/bert-large-uncased": "Apache-2.0",
+    }
     tiny: ClassVar[Mapping[str, Any]] = {
         "shape": {
             "num_hidden_layers": 2,
@@ -75,9 +80,11 @@ class Bert:
     def __post_init__(self) -> None:
         check_kinds(self.sites, self.kinds)
         check_weights(self.weights)
-        table = shape_of(self.weights, {"max_position_embeddings": self.positions})["max_position_embeddings"]
         if self.prompts is None or self.seq_len:  # else the length of the prompts decides
-            check_positions(self.seq_len or self.default_seq_len, table, self.extend_positions, self.name)
+            word = "max_position_embeddings"
+            rows = shape_of(self.weights, {word: POSITIONS + self.names.first_position, **self.shape})[word]
+            asked, known = self.seq_len or self.default_seq_len, rows - self.names.first_position
+            check_positions(asked, known, self.extend_positions, self.name)
 
     def check(self) -> None:
         """Nothing beyond the base packages is needed; ConfigError without a text that is named."""
@@ -131,7 +138,7 @@ class Bert:
                 (batch, seq_len),
                 self.calibration_tokens,
                 self.seed,
-                longest=position_table(module).num_embeddings,
+                longest=positions_of(module, self.names),
             )
         else:
             module = read_trained(model, folder, self.name, attn_implementation="sdpa", **options)
@@ -143,17 +150,17 @@ class Bert:
                 self.seed,
                 calibration_text=self.calibration_text,
                 probe_text=self.probe_text,
-                longest=position_table(module).num_embeddings,
+                longest=positions_of(module, self.names),
             )
         module.eval().requires_grad_(False)
         check_ids(own, module.config.vocab_size, self.name)
-        check_positions(seq_len, position_table(module).num_embeddings, self.extend_positions, self.name)
+        check_positions(seq_len, positions_of(module, self.names), self.extend_positions, self.name)
         drawn = f"seed {self.seed}", None
-        source, licence = drawn if folder is None else origin(folder, self.repo)
-        extended = extend_positions(module, seq_len)
+        source, licence = drawn if folder is None else origin(folder, self.repo, self.licences)
+        extended = extend_positions(module, seq_len, self.names)
         return Workload(
             module=module,
-            forward=partial(last_hidden_state, layers=self.names.layers),
+            forward=partial(last_hidden_state, names=self.names),
             inputs=tokens.inputs if own is None else {"input_ids": own},
             sites=encoder_sites(self.names, module.config, self.attention, self.sites),
             card=ModelCard(

@@ -145,7 +145,7 @@ class Mamba:
                 folder, (batch, seq_len), self.calibration_tokens, self.probe_sentences, self.seed
             )
         drawn = f"seed {self.seed}", None
-        source, licence = drawn if folder is None else origin(folder, self.repo)
+        source, licence = drawn if folder is None else origin(folder, self.repo, {})
         return Workload(
             module=module,
             forward=hidden_states,

@@ -17,11 +17,6 @@ from icd.errors import ConfigError, MissingResource
 from icd.model.hub import CONFIG, INDEX, SINGLE, HubError, cache_name, cached, download
 
 MANIFEST = "icd-manifest.json"  # what `icd fetch` writes beside a model
-LICENCES = {  # as the publishers' model cards state them
-    "google-bert/bert-base-uncased": "Apache-2.0",
-    "google-bert/bert-large-uncased": "Apache-2.0",
-    "distilbert/distilbert-base-uncased": "Apache-2.0",
-}
 
 
 def check_weights(value: str) -> None:
@@ -135,9 +130,9 @@ def here(repo: str) -> tuple[Path | None, list[str]]:
     ]
 
 
-def origin(folder: Path, repo: str | None) -> tuple[str, str | None]:
+def origin(folder: Path, repo: str | None, licences: Mapping[str, str]) -> tuple[str, str | None]:
     """Whose weights ``folder`` holds, and their licence: what its manifest says, or that they lie where
-    those of ``repo`` do. Of any other directory its name alone is known.
+    those of ``repo`` do, whose licence ``licences`` may know. Of any other directory its name alone is known.
     """
     try:
         known = json.loads((folder / MANIFEST).read_text("utf-8"))
@@ -145,7 +140,7 @@ def origin(folder: Path, repo: str | None) -> tuple[str, str | None]:
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         pass
     if repo is not None and folder in (data_folder(repo), cached(repo)):
-        return repo, LICENCES.get(repo)
+        return repo, licences.get(repo)
     return folder.resolve().name, None
 
 
