@@ -31,7 +31,9 @@ WORDS: dict[str, Command] = {
         "a table of runs with their gates; with --gate, that gate's exit code",
     ),
     "verify": Command(
-        "icd.tools.verify", "RUN|SWEEP...", "recompute a run's statistics and gates from its raw samples"
+        "icd.tools.verify",
+        "[--without-graphs] RUN|SWEEP...",
+        "recompute a run's statistics and gates from its raw samples",
     ),
 }
 HELP = ("-h", "--help")

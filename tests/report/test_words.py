@@ -150,6 +150,24 @@ def test_dense_pipeline_is_a_baseline():
     )
 
 
+def test_a_run_of_linear_and_its_copy_says_how_far_they_differ_and_no_more():
+    said = verdict(metrics(("linear", "aa"), "linear"))
+    assert said.word == "BASELINE"
+    assert said.sentences[0] == "The arm linear of tiny takes 10 ms a forward on average."
+    assert said.sentences[1].startswith("A/A control (a second allocation of linear against linear): latency")
+    assert said.sentences[2].startswith("Nothing else was compared")
+
+
+def test_figures_that_are_missing_for_one_reason_share_it():
+    record = metrics()
+    record["compare"]["iterative_vs_linear"] |= {
+        "l2_pp": missing("no ncu"),
+        "dram": missing("no ncu"),
+        "ept": ratio(-3.0, [-4.0, -2.0], "WIN"),
+    }
+    assert "; L2 served and DRAM bytes per token are not known (no ncu)." in text(record)
+
+
 def test_energy_and_l2_are_stated_or_their_absence_is():
     assert "Energy per token is not known (no energy counter" in text(metrics())
     record = metrics()

@@ -125,9 +125,8 @@ def test_summary_by_hand():
     out = summarise(rows, "latency_ms", "a")
     assert (out["mean"], out["p50"], out["n"], out["source"]) == (3.5, 3.5, 4, "measured")
     assert out["p95"] == pytest.approx(np.percentile([1, 3, 4, 6], 95))
-    assert out["ci95"] == pytest.approx(
-        [3.5 - 12.706 * 1.5, 3.5 + 12.706 * 1.5], abs=1e-2
-    )  # t(1) x sd/sqrt(2)
+    share = 12.706 * 1.5 / 3.5  # t(1) x sd / sqrt(2), of the mean
+    assert out["ci95"] == pytest.approx([3.5 * np.exp(-share), 3.5 * np.exp(share)], rel=1e-3)
 
 
 def test_summary_of_one_process_or_of_simulated_values_has_no_interval():

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from icd.contracts import Missing
-from icd.stats.interval import bca_interval, cohen_dz, holm, t_bounds, t_interval, t_test
+from icd.stats.interval import (
+    bca_interval,
+    cohen_dz,
+    holm,
+    positive_interval,
+    t_bounds,
+    t_interval,
+    t_test,
+)
 
 SAMPLE = st.lists(st.floats(-5, 5).map(lambda x: round(x, 3)), min_size=2, max_size=12)
 
@@ -18,6 +26,20 @@ def test_t_interval_by_hand():
     # mean 3, sd sqrt(2.5), n 5, t(4, 0.975) = 2.776445
     half = 2.776445105 * math.sqrt(2.5) / math.sqrt(5)
     assert t_interval(np.arange(1.0, 6)) == pytest.approx((3 - half, 3 + half))
+
+
+@given(st.lists(st.floats(0.01, 1e3), min_size=2, max_size=8))
+def test_an_interval_of_positive_quantities_stays_positive_around_their_mean(units):
+    lo, hi = positive_interval(np.array(units))
+    assert 0 < lo <= np.mean(units) * (1 + 1e-12) and np.mean(units) <= hi * (1 + 1e-12)
+
+
+def test_an_interval_of_positive_quantities_is_the_plain_one_where_they_agree():
+    units = np.array([10.0, 10.01, 9.99, 10.02])
+    assert positive_interval(units) == pytest.approx(t_interval(units), rel=1e-5)
+    assert t_interval(np.array([1.0, 2.0, 9.0]))[0] < 0 < positive_interval(np.array([1.0, 2.0, 9.0]))[0]
+    assert positive_interval(np.array([0.0, 0.0, 0.0])) == (0.0, 0.0)
+    assert isinstance(positive_interval(np.array([1.0])), Missing)
 
 
 @given(SAMPLE.filter(lambda x: np.std(x) > 1e-3), st.floats(-2, 2))

@@ -123,7 +123,7 @@ def test_every_number_of_a_simulated_record_is_found_when_it_is_changed(mock_run
     check_list(unnoticed(mock_run, monkeypatch))
 
 
-def forged(folder, tmp_path, change):
+def forged(folder, tmp_path, change, *, graphs=True):
     """What verify says of a copy in which ``change(metrics, copy)`` was made, table and sums made to fit."""
     out = shutil.copytree(folder, tmp_path / "copy")
     metrics = json.loads((out / "metrics.json").read_text())
@@ -132,7 +132,7 @@ def forged(folder, tmp_path, change):
     (out / "report.csv").write_text(table(metrics))
     write_sums(out)
     assert check_sums(out) == []
-    return verify(out)
+    return verify(out, graphs=graphs)
 
 
 def gate_made_easy(metrics, folder):
@@ -298,6 +298,25 @@ FORGERIES = {
 @pytest.mark.parametrize("change", FORGERIES.values(), ids=FORGERIES.keys())
 def test_a_forgery_is_found(measured, tmp_path, change):
     assert forged(measured, tmp_path, change)
+
+
+def test_an_archive_without_graphs_verifies_when_asked_for_and_says_what_it_takes_as_recorded(
+    measured, tmp_path, capsys
+):
+    out = shutil.copytree(measured, tmp_path / "copy")
+    graphs = sorted((out / "W").iterdir())
+    graphs[0].unlink()
+    assert tool.main([str(out)]) == Exit.VERIFICATION_FAILED
+    assert tool.main(["--without-graphs", str(out)]) == Exit.DONE
+    shutil.rmtree(out / "W")
+    assert tool.main(["--without-graphs", str(out)]) == Exit.DONE
+    assert "C, Q and J taken as recorded" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [name for name in FORGERIES if "graph" not in name])
+def test_without_graphs_a_forgery_is_still_found(measured, tmp_path, name):
+    small = shutil.copytree(measured, tmp_path / "small", ignore=shutil.ignore_patterns("W"))
+    assert forged(small, tmp_path, FORGERIES[name], graphs=False)
 
 
 def test_a_table_that_says_something_else_is_found_and_every_difference_exits_6(measured, tmp_path, capsys):

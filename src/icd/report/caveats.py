@@ -7,7 +7,7 @@ from typing import Any
 
 from icd.report.folder import dig
 from icd.report.numbers import bound, is_number, signed
-from icd.report.words import HEADLINE, why
+from icd.report.phrases import HEADLINE, why
 
 BADGES = {
     "random-weights": "weights are random, not trained: quality and structure say nothing about a real model",

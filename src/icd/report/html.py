@@ -12,7 +12,8 @@ from icd.report.caveats import badges, caveats
 from icd.report.figures import correlation, layouts, ratios, timeline
 from icd.report.figures.canvas import GLYPHS, PAGE, PAPER, arm_colour, arm_marker, png, svg
 from icd.report.folder import Run, dig, load
-from icd.report.words import compression, model, solver_sentence, verdict, why
+from icd.report.phrases import compression, model, why
+from icd.report.words import solver_sentence, verdict
 
 TEMPLATE = "template.html.j2"
 RATIO_PLOT = Path("plots") / "ratios.png"

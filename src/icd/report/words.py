@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from icd.report.folder import dig
-from icd.report.numbers import bound, interval, is_number, signed
+from icd.report.numbers import bound, is_number, signed
+from icd.report.phrases import HEADLINE, capital, compression, equivalence_pct, figure, model, why
 
-HEADLINE = "iterative_vs_linear"
 SLICED = "iterative_vs_sliced"
 
 
@@ -34,7 +34,8 @@ def verdict(metrics: Mapping[str, Any]) -> Verdict:
         name = "linear_vs_dense"
         first, last = linear_sentence(metrics), NO_ITERATIVE
     else:
-        return Verdict("BASELINE", tuple(filter(None, (dense_sentence(metrics), NOTHING_COMPARED))))
+        only = (floor_sentence(metrics), ONLY_AA) if "aa" in compared else (NOTHING_COMPARED,)
+        return Verdict("BASELINE", tuple(filter(None, (baseline_sentence(metrics), *only))))
     block = compared[name].get("latency") or {}
     word = "SIMULATED" if block.get("source") == "simulated" else block.get("verdict") or "NO VERDICT"
     loop = LOOP if "reference-scan" in (metrics.get("tags") or ()) else ""
@@ -48,7 +49,9 @@ NO_ITERATIVE = (
     "This run has no iterative arm, so it does not say whether re-optimising the layout after the "
     "compression is worth anything; pipeline=iterative asks that."
 )
+BEYOND = (("ept", "energy per token"), ("l2_pp", "L2 served"), ("dram", "DRAM bytes per token"))
 NOTHING_COMPARED = "Nothing was compared: this run is a baseline, not a result."
+ONLY_AA = "Nothing else was compared: this run says how far two copies of one arm differ, and no more."
 
 
 def iterative_sentence(metrics: Mapping[str, Any]) -> str:
@@ -67,13 +70,16 @@ def linear_sentence(metrics: Mapping[str, Any]) -> str:
     return outcome(what, "the dense model", metrics, "linear_vs_dense")
 
 
-def dense_sentence(metrics: Mapping[str, Any]) -> str:
-    """The latency of the dense model alone."""
-    block = dig(metrics, "arms", "dense", "latency_ms") or {}
+def baseline_sentence(metrics: Mapping[str, Any]) -> str:
+    """The latency of the dense model alone, or of the first arm where a run has no dense one."""
+    arms = metrics.get("arms") or {}
+    arm = "dense" if "dense" in arms or not arms else next(iter(arms))
+    what = f"dense {model(metrics)}" if arm == "dense" else f"arm {arm} of {model(metrics)}"
+    block = dig(metrics, "arms", arm, "latency_ms") or {}
     if not is_number(block.get("mean")):
-        return f"The latency of the dense model was not measured: {why(block)}."
+        return f"The latency of the {what} was not measured: {why(block)}."
     start = "Simulated, nothing was timed: the" if block.get("source") == "simulated" else "The"
-    return f"{start} dense {model(metrics)} takes {block['mean']:.4g} ms a forward on average."
+    return f"{start} {what} takes {block['mean']:.4g} ms a forward on average."
 
 
 def outcome(what: str, base: str, metrics: Mapping[str, Any], name: str) -> str:
@@ -187,16 +193,19 @@ def sliced_sentence(metrics: Mapping[str, Any]) -> str:
 
 
 def beyond_latency(compared: Mapping[str, Any]) -> str:
-    """Energy per token and L2 of the headline, in a sentence; empty where the comparison has neither."""
-    parts = []
-    for block, what in (("ept", "energy per token"), ("l2_pp", "L2 served")):
+    """Energy per token, L2 and DRAM of the headline, in a sentence; empty where the comparison has none."""
+    parts: list[str] = []
+    unknown: dict[str, list[str]] = {}
+    for block, what in BEYOND:
         found = compared.get(block) or {}
         value = found.get("delta_pct", found.get("delta"))
         if is_number(value):
             note = " (simulated)" if found.get("source") == "simulated" else ""
             parts.append(f"{what} {figure(found, 'pp' if block == 'l2_pp' else '%')}{note}")
         elif found:
-            parts.append(f"{what} is not known ({why(found)})")
+            unknown.setdefault(why(found), []).append(what)
+    for reason, names in unknown.items():
+        parts.append(f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} not known ({reason})")
     return f"{capital('; '.join(parts))}." if parts else ""
 
 
@@ -220,46 +229,3 @@ def solver_sentence(metrics: Mapping[str, Any]) -> str:
         f"{took} By the mean latencies alone that would be earned back after {count}; the gain itself is not "
         f"established ({verdict_word})."
     )
-
-
-def figure(block: Mapping[str, Any], unit: str = "%") -> str:
-    """``−12.3 % (95 % interval −13.0 to −11.5 %, n = 5 processes)``."""
-    value = signed(block.get("delta_pct", block.get("delta")))
-    if block.get("source") == "simulated":
-        return f"{value} {unit}"
-    n = block.get("n_units")
-    units = f"n = {n} process{'' if n == 1 else 'es'}"
-    if block.get("ci95") is None:
-        return f"{value} {unit} (no interval, {units})"
-    return f"{value} {unit} (95 % interval {interval(block['ci95'])} {unit}, {units})"
-
-
-def compression(metrics: Mapping[str, Any]) -> str:
-    """``channel sparsity 0.5``, or what else was done to the values."""
-    transform, sparsity = dig(metrics, "config", "transform"), dig(metrics, "config", "sparsity")
-    if transform in (None, "none", "notransform"):
-        return "no compression at all"
-    return f"{transform} sparsity {sparsity:g}" if is_number(sparsity) else str(transform)
-
-
-def equivalence_pct(metrics: Mapping[str, Any]) -> float:
-    """The margin inside which two arms count as equal: as recorded, else 1 % on a GPU and 3 % on a CPU."""
-    recorded = dig(metrics, "compare", HEADLINE, "latency", "equivalence_pct")
-    if is_number(recorded):
-        return float(recorded)
-    return 1.0 if str(dig(metrics, "config", "device")).startswith("cuda") else 3.0
-
-
-def model(metrics: Mapping[str, Any]) -> str:
-    """The model's name."""
-    return str(dig(metrics, "model", "name") or "the model")
-
-
-def why(block: Mapping[str, Any]) -> str:
-    """A block's own reason."""
-    return str(block.get("reason") or "no reason recorded")
-
-
-def capital(text: str) -> str:
-    """The first letter in upper case, the rest untouched."""
-    return text[:1].upper() + text[1:]

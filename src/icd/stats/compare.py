@@ -15,7 +15,7 @@ import numpy as np
 
 from icd.contracts import Missing, Sample
 from icd.stats.diagnose import lag1, without_outliers
-from icd.stats.interval import BOOTSTRAP_FROM, bca_interval, cohen_dz, t_interval, t_test
+from icd.stats.interval import BOOTSTRAP_FROM, bca_interval, cohen_dz, positive_interval, t_interval, t_test
 from icd.stats.units import Kind, Units, paired, series
 from icd.stats.verdict import verdict
 
@@ -24,8 +24,9 @@ def summarise(samples: Iterable[Sample], metric: str, arm: str) -> dict[str, Any
     """``mean, p50, p95, ci95, n, source`` of one metric of one arm, in the metric's unit.
 
     ``p50`` and ``p95`` are over iterations, ``n`` counts them; ``mean`` is the mean of the process
-    means and ``ci95`` its t interval over processes. Raises MeasurementError for samples that cannot
-    be averaged (`icd.stats.units.series`).
+    means and ``ci95`` its t interval over processes, on the logarithmic scale, so that it stays positive
+    (`icd.stats.interval.positive_interval`). Raises MeasurementError for samples that cannot be averaged
+    (`icd.stats.units.series`).
     """
     found = series(samples, metric, arm)
     if isinstance(found, Missing):
@@ -34,7 +35,7 @@ def summarise(samples: Iterable[Sample], metric: str, arm: str) -> dict[str, Any
     values = np.concatenate(list(found.blocks.values()))
     process = np.repeat([key.process for key in found.blocks], [len(v) for v in found.blocks.values()])
     means = np.array([values[process == p].mean() for p in np.unique(process)])
-    interval = Missing("simulated") if found.source == "simulated" else t_interval(means)
+    interval = Missing("simulated") if found.source == "simulated" else positive_interval(means)
     p50, p95 = np.percentile(values, [50, 95])
     return {
         "mean": float(means.mean()),

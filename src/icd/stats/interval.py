@@ -43,6 +43,21 @@ def t_interval(
     return float(lo), float(hi)
 
 
+def positive_interval(units: NDArray[Any], level: float = LEVEL) -> tuple[float, float] | Missing:
+    """Interval of the mean of positive quantities ``units`` (n,), in their unit; Missing below 2 of them.
+
+    The t interval of the mean's logarithm by the delta method, ``mean * exp(+-h / mean)`` with ``h`` the half
+    width of the plain one: the same where units agree closely, and above 0 where three noisy processes would
+    put the plain one below it. A mean that is not positive keeps the plain interval.
+    """
+    plain = t_interval(units, level)
+    mean = float(np.mean(units)) if len(units) else 0.0
+    if isinstance(plain, Missing) or mean <= 0:
+        return plain
+    share = (plain[1] - plain[0]) / 2 / mean
+    return mean * math.exp(-share), mean * math.exp(share)
+
+
 def bca_interval(
     units: NDArray[Any], level: float = LEVEL, *, seed: int = 0, resamples: int = RESAMPLES
 ) -> tuple[float, float] | Missing:

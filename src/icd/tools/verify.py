@@ -1,4 +1,4 @@
-"""``icd verify RUN|SWEEP...``: recompute every statistic of a run from its raw samples and compare.
+"""``icd verify [--without-graphs] RUN|SWEEP...``: every statistic of a run again from its raw samples.
 
 Checksums alone prove nothing, since whoever changes a file can make the sums fit; so statistics, verdicts,
 gates, costs and tags are computed again from samples, graphs, layouts and the lock (`icd.tools.recheck`).
@@ -22,6 +22,9 @@ from icd.tools.recheck.raw import raw
 from icd.tools.recheck.recorded import Recorded, load
 from icd.tracking.projection import is_sweep
 
+WITHOUT = "--without-graphs"  # for an archive that leaves out W, the largest part of a run
+TAKEN = " without its graphs (C, Q and J taken as recorded)"
+
 Check = Callable[[Recorded], list[str]]
 CHECKS: tuple[Check, ...] = (
     raw, statistics, stops, costs, iterations, rollback, configured, checked, gated, tagged,
@@ -32,29 +35,31 @@ UNREADABLE = (IcdError, OSError, LookupError, TypeError, ValueError, AttributeEr
 
 def main(words: Sequence[str]) -> int:
     """Verify each run directory named; 6 when one differs, 3 when one is not there."""
+    graphs = WITHOUT not in words
+    words = [word for word in words if word != WITHOUT]
     if not words or any(word.startswith("-") for word in words):
-        raise ConfigError("usage: icd verify RUN...; expected one or more run directories")
+        raise ConfigError(f"usage: icd verify [{WITHOUT}] RUN...; expected one or more run directories")
     code = Exit.DONE
     for word in words:
         folder = Path(word)
-        problems = verify_sweep(folder) if is_sweep(folder) else verify(folder)
+        problems = (verify_sweep if is_sweep(folder) else verify)(folder, graphs=graphs)
         if problems:
             code = Exit.VERIFICATION_FAILED
             print(f"{word}: {len(problems)} difference(s)")
             for problem in problems[:20]:
                 print(f"  {problem}")
         else:
-            print(f"{word}: verified; every statistic follows from its raw samples")
+            print(f"{word}: verified{'' if graphs else TAKEN}; every statistic follows from its raw samples")
     return int(code)
 
 
-def verify(folder: Path) -> list[str]:
-    """What does not hold in a run directory, a sentence each."""
+def verify(folder: Path, *, graphs: bool = True) -> list[str]:
+    """What does not hold in a run directory, a sentence each; ``graphs``: whether ``W`` is part of it."""
     if not folder.is_dir():
         raise MissingResource(f"{folder}: no such run directory")
-    problems = check_sums(folder)
+    problems = check_sums(folder, None if graphs else "W")
     try:
-        run = load(folder)
+        run = load(folder, graphs=graphs)
     except (OSError, ValueError) as error:
         return [*problems, f"the record cannot be read: {error}"]
     return problems + [problem for check in CHECKS for problem in ask(check, run)]
@@ -69,9 +74,13 @@ def ask(check: Check, run: Recorded) -> list[str]:
         return [f"{check.__name__}: the record is not of schema icd.metrics/1 ({told})"]
 
 
-def verify_sweep(folder: Path) -> list[str]:
+def verify_sweep(folder: Path, *, graphs: bool = True) -> list[str]:
     """What does not hold in a sweep's finished cells and in its ``sweep.json``."""
-    problems = [f"{cell.name}: {problem}" for cell in finished_cells(folder) for problem in verify(cell)]
+    problems = [
+        f"{cell.name}: {problem}"
+        for cell in finished_cells(folder)
+        for problem in verify(cell, graphs=graphs)
+    ]
     recorded = folder / FILE
     if not recorded.is_file():
         return [*problems, f"{FILE} is missing: the sweep did not end"]

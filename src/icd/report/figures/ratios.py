@@ -12,7 +12,7 @@ from icd.contracts import Sample
 from icd.report.figures.canvas import Palette, arm_colour, figure, style
 from icd.report.folder import dig
 from icd.report.numbers import interval, is_number, signed
-from icd.report.words import equivalence_pct
+from icd.report.phrases import equivalence_pct
 
 FARTHEST_PCT = 150.0  # intervals are drawn up to here, or up to the largest estimate
 Block = tuple[str, int, int, int]  # arm, process, allocation, round

@@ -86,11 +86,14 @@ def site_terms(run: Recorded, row: Mapping[str, Any], old: Saved | None) -> Site
 
 def arm_totals(run: Recorded, *, first: bool = False) -> dict[str, dict[str, float]]:
     """Model-wide cost by arm, T left out; ``first``: of the measurement before a rollback."""
+    rows = run.metrics["sites"]
+    if not run.graphs:
+        out = {arm: total_cost({row["site"]: row["cost"][arm] for row in rows}) for arm in rows[0]["cost"]}
+        if first:
+            out["iterative"] = run.metrics["rollback"]["first"]["arms"]["iterative"]["cost"]
+        return out
     found = all_terms(run)
-    out = {
-        arm: total_cost({name: site.arms[arm] for name, site in found.items()})
-        for arm in run.metrics["sites"][0]["cost"]
-    }
+    out = {arm: total_cost({name: site.arms[arm] for name, site in found.items()}) for arm in rows[0]["cost"]}
     if first:
         out["iterative"] = total_cost({name: site.rejected or {} for name, site in found.items()})
     return out
@@ -101,7 +104,7 @@ def costs(run: Recorded) -> list[str]:
     metrics = run.metrics
     arms = [arm for arm in metrics["arms"] if arm not in ("shuffle", "dense_bf16")]
     out = []
-    for row in metrics["sites"]:
+    for row in metrics["sites"] if run.graphs else ():
         found = all_terms(run)[row["site"]]
         terms = {arm: {**found.arms[arm], "T": row["cost"][arm]["T"]} for arm in arms}
         again = {**found.facts, "cost": terms}
@@ -139,7 +142,9 @@ def iterations(run: Recorded) -> list[str]:
         (start, "linear", "start", run.before.layouts),
         (best, "iterative", "best", (old or run.after).layouts),
     ):
-        total = total_cost({name: getattr(site, when) for name, site in all_terms(run).items()})
+        total: dict[str, float] = {}
+        if run.graphs:
+            total = total_cost({name: getattr(site, when) for name, site in all_terms(run).items()})
         tiles = float(sum(row["cost"][arm]["T"] or 0.0 for row in rows))
         # before a rollback T is of a layout that the site table no longer holds
         total["T"] = step["T"] if old is not None and arm == "iterative" else tiles

@@ -29,12 +29,17 @@ class Saved:
 
 @dataclass(frozen=True, eq=False)
 class Recorded:
-    """One run; a file is read when a check first asks for it, and its errors are that check's."""
+    """One run; a file is read when a check first asks for it, and its errors are that check's.
+
+    ``graphs``: whether the co-access graphs in ``W`` are part of it; without them C, Q, R and J of the site
+    table are taken as recorded.
+    """
 
     folder: Path
     metrics: Mapping[str, Any]
     lock: Mapping[str, Any]
     env: Mapping[str, Any]
+    graphs: bool = True
 
     @cached_property
     def samples(self) -> Sequence[Sample]:
@@ -71,10 +76,10 @@ class Recorded:
         return scipy.sparse.csr_matrix(scipy.sparse.load_npz(path))
 
 
-def load(folder: Path) -> Recorded:
-    """The run in ``folder``; OSError or ValueError where its JSON cannot be read."""
+def load(folder: Path, *, graphs: bool = True) -> Recorded:
+    """The run in ``folder``, with its graphs or not; OSError or ValueError where its JSON cannot be read."""
     metrics, lock, env = (read_json(folder / n) for n in ("metrics.json", "config.lock.json", "env.json"))
-    return Recorded(folder, metrics, lock, env)
+    return Recorded(folder, metrics, lock, env, graphs)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,0 +1,54 @@
+"""Pieces of the report's sentences: a figure with its interval, the model, the compression, a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from icd.report.folder import dig
+from icd.report.numbers import interval, is_number, signed
+
+HEADLINE = "iterative_vs_linear"
+
+
+def figure(block: Mapping[str, Any], unit: str = "%") -> str:
+    """``−12.3 % (95 % interval −13.0 to −11.5 %, n = 5 processes)``."""
+    value = signed(block.get("delta_pct", block.get("delta")))
+    if block.get("source") == "simulated":
+        return f"{value} {unit}"
+    n = block.get("n_units")
+    units = f"n = {n} process{'' if n == 1 else 'es'}"
+    if block.get("ci95") is None:
+        return f"{value} {unit} (no interval, {units})"
+    return f"{value} {unit} (95 % interval {interval(block['ci95'])} {unit}, {units})"
+
+
+def compression(metrics: Mapping[str, Any]) -> str:
+    """``channel sparsity 0.5``, or what else was done to the values."""
+    transform, sparsity = dig(metrics, "config", "transform"), dig(metrics, "config", "sparsity")
+    if transform in (None, "none", "notransform"):
+        return "no compression at all"
+    return f"{transform} sparsity {sparsity:g}" if is_number(sparsity) else str(transform)
+
+
+def equivalence_pct(metrics: Mapping[str, Any]) -> float:
+    """The margin inside which two arms count as equal: as recorded, else 1 % on a GPU and 3 % on a CPU."""
+    recorded = dig(metrics, "compare", HEADLINE, "latency", "equivalence_pct")
+    if is_number(recorded):
+        return float(recorded)
+    return 1.0 if str(dig(metrics, "config", "device")).startswith("cuda") else 3.0
+
+
+def model(metrics: Mapping[str, Any]) -> str:
+    """The model's name."""
+    return str(dig(metrics, "model", "name") or "the model")
+
+
+def why(block: Mapping[str, Any]) -> str:
+    """A block's own reason."""
+    return str(block.get("reason") or "no reason recorded")
+
+
+def capital(text: str) -> str:
+    """The first letter in upper case, the rest untouched."""
+    return text[:1].upper() + text[1:]
