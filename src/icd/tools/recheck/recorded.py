@@ -41,6 +41,12 @@ class Recorded:
     env: Mapping[str, Any]
     graphs: bool = True
 
+    @property
+    def objective(self) -> dict[str, float]:
+        """The weights of J as locked; what the lock does not spell is the default of a solver of one's own."""
+        told = self.metrics["derivation"]["objective"]
+        return {key: self.lock["solver"].get(key, value) for key, value in told.items()}
+
     @cached_property
     def samples(self) -> Sequence[Sample]:
         """``samples.csv.gz``."""
