@@ -43,7 +43,7 @@ class Recorded:
 
     @property
     def objective(self) -> dict[str, float]:
-        """The weights of J as locked; what the lock does not spell is the default of a solver of one's own."""
+        """The weights of J as locked; what the lock does not spell are defaults of one's own solver."""
         told = self.metrics["derivation"]["objective"]
         return {key: self.lock["solver"].get(key, value) for key, value in told.items()}
 
