@@ -193,6 +193,12 @@ def hidden_states(module: torch.nn.Module, inputs: Inputs) -> torch.Tensor:
 
 
 def choices(scan: str, device: str) -> Mapping[str, Any]:
-    """The scan, and the convolution beside it, that run on ``device``, for the record."""
+    """The scan, and the convolution beside it, that run on ``device``, for the record.
+
+    Where another one was asked for by name, that as well and why it does not run.
+    """
     name = executed_scan(scan, device)
-    return {"scan": name, "conv": "triton" if name in PACKAGE else "plain"}
+    ran = {"scan": name, "conv": "triton" if name in PACKAGE else "plain"}
+    if scan in ("auto", name):
+        return ran
+    return {**ran, "scan_asked": scan, "scan_reason": f"{scan} runs on CUDA alone, and this is {device}"}
