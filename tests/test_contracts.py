@@ -134,6 +134,8 @@ def test_the_longest_sequence_that_is_not_refused_runs_and_so_does_an_extended_o
         out = workload.forward(workload.module, workload.inputs)
         assert out.shape[:2] == (1, table + more)
         assert ("extended-positions" in workload.card.tags) == bool(more)
+        rows = workload.module.embeddings.position_embeddings.weight[-table - more :]
+        assert torch.equal(rows[table:], rows[:more]) and not torch.equal(rows[0], rows[1])
 
 
 def test_the_record_can_say_what_the_model_is(workload):
