@@ -20,7 +20,7 @@ from icd.measure.protocol import Protocol
 from icd.pipeline.arms import Arm, Prepared
 from icd.pipeline.files import jsonable
 from icd.pipeline.profiling import LAUNCHES, profile_arms
-from icd.pipeline.underncu import ATTEMPTS, without_paths
+from icd.pipeline.underncu import ATTEMPTS, TIMEOUT_S, without_paths
 from icd.stats.derive import derive
 
 RECORDED = Path(__file__).parents[1] / "measure" / "ncu"
@@ -152,6 +152,39 @@ def test_a_child_that_dies_counts_as_an_attempt(tmp_path):
     run = child((None, MeasurementError("it wrote: /home/me/x.py")), "good")
     record = profiled(tmp_path, run)
     assert record.processes[0]["attempts"][0]["reason"] == "it wrote: x.py" and record.missing is None
+
+
+def test_what_ncu_says_comes_before_how_the_process_ended(tmp_path):
+    run = child(("failed", MeasurementError("ended with code 9")), "good")
+    record = profiled(tmp_path, run)
+    reason = record.processes[0]["attempts"][0]["reason"]
+    assert reason.startswith('ncu: Failed to profile "triton_per') and reason.endswith("(ended with code 9)")
+    assert record.missing is None
+
+
+def test_a_process_that_died_with_nothing_wrong_for_ncu_says_why_it_died(tmp_path):
+    record = profiled(tmp_path, child(("nothing", MeasurementError("out of memory")), "good"))
+    assert record.processes[0]["attempts"][0]["reason"] == "out of memory"
+
+
+def test_an_ncu_without_an_option_is_not_tried_again(tmp_path):
+    died = MeasurementError("it last wrote: ==ERROR== unrecognised option '--graph-profiling'. Use --help")
+    run = child((None, died))
+    record = profiled(tmp_path, run, repetitions=3)
+    assert len(run.calls) == 1 and "install a newer Nsight Compute" in record.missing
+
+
+def test_a_process_of_a_large_model_has_more_time(tmp_path):
+    limits = []
+
+    def run(stage, arguments, folder, listen, *, prefix, timeout_s):
+        limits.append(timeout_s)
+        raise MeasurementError("late")
+
+    for facts in ({}, {"card": SimpleNamespace(params=2_770_000_000)}):
+        made = dataclasses.replace(prepared(), facts={**prepared().facts, **facts})
+        profile_arms(experiment(), made, tmp_path, print, child=run, find=lambda: "ncu")
+    assert limits[0] == TIMEOUT_S and limits[-1] == pytest.approx(TIMEOUT_S + 60 * 2 * 2.77)
 
 
 def test_a_missing_permission_ends_it_at_once_with_the_remedy(tmp_path):
