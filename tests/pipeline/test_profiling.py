@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import yaml
 
-from icd.config import conf_dir
 from icd.contracts import Missing
 from icd.errors import MeasurementError
 from icd.measure.l2 import ALL, ALL_HIT, COLUMNS, HIT, MISS, READ, UNITS, WRITE
@@ -228,10 +225,3 @@ def test_paths_are_cut_to_their_last_part():
     assert without_paths('File "/opt/a/b.py", line 3; see https://x.org/y/z') == (
         'File "b.py", line 3; see https://x.org/y/z'
     )
-
-
-@pytest.mark.parametrize("file", sorted((conf_dir() / "runtime").glob("*.yaml")), ids=lambda f: f.stem)
-def test_every_engine_can_be_run_without_a_graph(file):
-    module, _, name = yaml.safe_load(file.read_text())["_target_"].rpartition(".")
-    cls = getattr(importlib.import_module(module), name)
-    assert "cuda_graph" in {f.name for f in dataclasses.fields(cls)}
