@@ -48,7 +48,7 @@ class Experiment:
         self.model.check()
         footprint = self.model.footprint()
         if footprint is not None:
-            check_host(self.model.name, footprint, len(self.pipeline.arms))
+            check_host(self.model.name, footprint, len(self.pipeline.arms), self.measure.allocations)
         if self.model.simulated and not isinstance(self.hardware, Hardware):
             raise ConfigError(
                 f"model={self.model.name} is simulated and needs a device's figures; "

@@ -29,8 +29,8 @@ def profile(
 ) -> dict[str, Any]:
     """Run ``launches`` forwards of every arm and regime under the profiler, a marker before each.
 
-    ``captured``: the step as it is timed, else the same one without its CUDA graph. Returns ``executed`` of every arm
-    and ``forwards``: ``[arm, regime]`` of each profiled forward, in order.
+    ``captured``: the step as it is timed, else the same one without its CUDA graph. Returns ``executed`` of
+    every arm and ``forwards``: ``[arm, regime]`` of each profiled forward, in order.
     """
     import torch
 
