@@ -7,7 +7,7 @@ Sums over the kernels of the forward; percentages are never averaged:
     l2_lookup_hit_pct  100 hit / sectors; on Hopper distorted by sector promotion and the far partition
     dram_bytes_per_token  (dram bytes read + written) / tokens
 
-Regime warm: the cache holds what the forward before left; cold: a buffer larger than the L2 was written in
+Regime warm: the cache holds what the forward before left; cold: a buffer larger than the L2 was read in
 between. A forward that is one CUDA graph is profiled as one (``--graph-profiling graph``): its kernels run as
 they are timed, and a forward takes a fraction of a second. Kernel by kernel (``node``) tells which of them
 move the bytes, each at a cost of its own. A marker kernel stands before every profiled forward. Everything
