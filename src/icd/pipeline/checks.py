@@ -6,11 +6,11 @@ own GPU, where it fits, and the record says where.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from icd.contracts import Inputs, Layouts, Step, Workload
+from icd.copies import convert, converted
 from icd.errors import VerificationError
 from icd.transform.permute import permute, restore
 
@@ -68,21 +68,11 @@ def equivalence(workload: Workload, layouts: Mapping[str, Layouts], device: str 
 
 
 def in_double(workload: Workload, inputs: Inputs, device: str) -> tuple[Workload, Inputs]:
-    """A copy of ``workload`` in float64 on ``device``, and ``inputs`` there.
-
-    Tensor by tensor, widened where they are to lie: no copy on the host, half the bytes on the way.
-    """
+    """A copy of ``workload`` in float64 on ``device``, and ``inputs`` there."""
     import torch
 
-    def wide(x: torch.Tensor) -> torch.Tensor:
-        there = x.detach().to(device)
-        there = there.double() if x.is_floating_point() else there
-        return there.clone() if (there.device, there.dtype) == (x.device, x.dtype) else there
-
-    module = workload.module
-    made = {id(x): torch.nn.Parameter(wide(x), x.requires_grad) for x in module.parameters()}
-    made |= {id(x): wide(x) for x in module.buffers()}
-    return workload.with_module(copy.deepcopy(module, made)), {k: wide(x) for k, x in inputs.items()}
+    wide = {name: convert(x, device, torch.float64) for name, x in inputs.items()}
+    return workload.with_module(converted(workload.module, device, torch.float64)), wide
 
 
 def check_round_trip(original: Workload, permuted: Workload, name: str) -> None:
