@@ -95,9 +95,10 @@ def test_eight_bits_are_made_of_a_copy_in_float32():
 
 
 def test_the_measured_peak_of_bert_is_a_little_below_its_estimate():
-    measured = 5_261_812_000  # getrusage of model=bert measure=smoke on a CPU, float32, six arms
-    estimate = memory.host_bytes(encoder_footprint({}, 1, 128), 6, gpu=False)
-    assert 1.0 < estimate / measured < 1.2
+    # getrusage of model=bert measure=smoke measure.processes=1 on a CPU, float32, six arms, by allocations
+    for allocations, measured in ((1, 4_692_000_000), (2, 6_199_000_000)):
+        estimate = memory.host_bytes(encoder_footprint({}, 1, 128), 6, gpu=False, allocations=allocations)
+        assert 1.0 < estimate / measured < 1.35
 
 
 def test_a_model_that_does_not_fit_is_refused_with_a_sentence(monkeypatch, tmp_path):
