@@ -112,7 +112,7 @@ def test_a_prefix_that_does_not_start_the_child_is_told_in_its_own_words(tmp_pat
 
 def test_a_result_that_a_late_attempt_left_is_not_taken_for_the_next_ones(tmp_path):
     (tmp_path / "profile-0.result").write_bytes(pickle.dumps(("ok", "old")))
-    with pytest.raises(MeasurementError, match="no result"):
+    with pytest.raises(MeasurementError, match="no result; it wrote nothing"):
         isolate.run_child("profile", {}, tmp_path, print, prefix=("false",))
 
 

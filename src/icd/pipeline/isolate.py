@@ -118,9 +118,8 @@ def _result(job: Path, log: Path, stage: str, code: int, said: Sequence[str] = (
     if not result.is_file():
         wrote = log.read_text("utf-8", "replace").strip().splitlines()
         tail = " | ".join([*wrote, *said][-LAST:])
-        raise MeasurementError(
-            f"the {stage} process ended with code {code} and no result; it last wrote: {tail}"
-        )
+        last = f"it last wrote: {tail}" if tail else "it wrote nothing"
+        raise MeasurementError(f"the {stage} process ended with code {code} and no result; {last}")
     # written by this package's own child a moment ago, in a folder that only this run uses
     kind, value = pickle.loads(result.read_bytes())
     result.unlink()
