@@ -110,12 +110,21 @@ def test_a_model_that_does_not_fit_is_refused_with_a_sentence(monkeypatch, tmp_p
         match=r"model=mamba_3b has 2\.77 billion parameters, .* at 2048 tokens needs about 77\.\d GiB "
         r"of memory, of which 16\.0 GiB are free",
     ):
-        memory.check_host("mamba_3b", footprint, 6, 2)
+        memory.check_host("mamba_3b", footprint, 6, 2, "auto")
     monkeypatch.setattr(memory, "available_bytes", lambda: 90 * GIB)
-    memory.check_host("mamba_3b", footprint, 6, 2)
+    memory.check_host("mamba_3b", footprint, 6, 2, "auto")
     monkeypatch.setattr(memory, "DRIVER", tmp_path / "absent")
     with pytest.raises(MissingResource, match=r"17\d\.\d GiB.*measure\.allocations=1"):
-        memory.check_host("mamba_3b", footprint, 6, 2)
+        memory.check_host("mamba_3b", footprint, 6, 2, "auto")
+
+
+def test_a_run_on_the_cpu_of_a_machine_with_a_gpu_holds_its_steps_itself(monkeypatch, tmp_path):
+    footprint = mamba_3b(batch_size=1, seq_len=2048).footprint()
+    monkeypatch.setattr(memory, "DRIVER", tmp_path)  # there is a GPU
+    monkeypatch.setattr(memory, "available_bytes", lambda: 90 * GIB)
+    memory.check_host("mamba_3b", footprint, 6, 1, "cuda:0")
+    with pytest.raises(MissingResource, match=r"11\d\.\d GiB of memory"):
+        memory.check_host("mamba_3b", footprint, 6, 1, "cpu")
 
 
 def test_a_machine_that_grows_on_demand_can_be_told_its_memory(monkeypatch):

@@ -59,9 +59,11 @@ def gpu_bytes(footprint: Footprint, arms: int, element_bytes: int, allocations: 
     return CONTEXT + copies(arms, allocations) * each + in_between
 
 
-def check_host(model: str, footprint: Footprint, arms: int, allocations: int) -> None:
-    """MissingResource where a run does not fit into this machine's memory."""
-    gpu, have = DRIVER.exists(), available_bytes()
+def check_host(model: str, footprint: Footprint, arms: int, allocations: int, device: str) -> None:
+    """MissingResource where a run on ``device`` (``auto`` before it is known) does not fit into this
+    machine's memory.
+    """
+    gpu, have = device != "cpu" and DRIVER.exists(), available_bytes()
     need = host_bytes(footprint, arms, gpu=gpu, allocations=allocations)
     if need > have:
         twice = allocations > 1 and not gpu

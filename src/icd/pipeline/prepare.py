@@ -111,7 +111,7 @@ def check_memory(experiment: Experiment, footprint: Footprint | None, device: st
     arms, element_bytes = len(experiment.pipeline.arms), experiment.precision.element_bytes(device)
     arms += element_bytes < 2 and "dense" in experiment.pipeline.arms  # dense_bf16
     name, allocations = experiment.model.name, experiment.measure.allocations
-    check_host(name, footprint, arms, allocations)
+    check_host(name, footprint, arms, allocations, device)
     check_gpu(name, footprint, arms, element_bytes, allocations, device)
 
 
