@@ -8,6 +8,8 @@ flags of a run, under each of ncu's ways to replay, after
     again     itself: both buffers lie in the cache, so next to nothing should come from or go to DRAM
     read      `icd.measure.cold.Flush`: 8 MB should come from DRAM
     written   a buffer of four times the L2 that was written: the same, and up to the L2's size written back
+    twice     `Flush` again, and the graph holds the kernel two times: what it reads beyond ``read`` is what a
+              forward finds that follows its like, whatever ncu does before the first
 
 Where ``again`` reads what ``read`` does, ncu empties the cache before what it profiles, and figures of a warm
 cache cannot be had that way. ``passes``: how often ncu ran it, in a call of its own; above 1 the later ones
@@ -34,7 +36,7 @@ from icd.pipeline.isolate import PLAIN_NUMBERS
 from icd.pipeline.underncu import find_ncu
 from icd.runtime.accelerate import capture
 
-BEFORE = ("again", "read", "written")
+BEFORE = ("again", "read", "written", "twice")
 LAUNCHES = 3
 PASSES = "profiler__replayer_passes"
 
@@ -109,7 +111,9 @@ def profiled() -> None:
     flush = Flush("cuda")
     size = torch.cuda.get_device_properties("cuda").L2_cache_size
     buffer = torch.empty(TIMES_L2 * size, dtype=torch.uint8, device="cuda")
-    make = {"again": replay, "read": flush, "written": buffer.zero_}
+    y = torch.empty_like(x)
+    twice, _ = capture(lambda: (torch.add(x, 1, out=y), torch.add(x, 1, out=y))[1])
+    make = {"again": replay, "read": flush, "written": buffer.zero_, "twice": flush}
     for before in BEFORE:
         for _ in range(LAUNCHES):
             replay()
@@ -117,7 +121,7 @@ def profiled() -> None:
             torch.cuda.synchronize()
             torch.cuda.cudart().cudaProfilerStart()
             torch.cuda._sleep(1)
-            replay()
+            (twice if before == "twice" else replay)()
             torch.cuda.synchronize()
             torch.cuda.cudart().cudaProfilerStop()
 
