@@ -53,6 +53,13 @@ def test_without_a_driver_there_is_no_device_and_a_reason():
     assert gpus(FakeNvml(dead=True)) == {"devices": [], "reason": "NVML: Driver Not Loaded"}
 
 
+def test_a_device_that_is_counted_and_may_not_be_opened_has_a_reason():
+    closed = FakeNvml(lacks=("nvmlDeviceGetHandleByIndex",))
+    assert gpus(closed) == {"driver": "580.1", "devices": [{"reason": "NVML: Not Supported"}]}
+    lost = FakeNvml(lacks=("nvmlDeviceGetCount",))
+    assert gpus(lost) == {"devices": [], "reason": "NVML: Not Supported"} and lost.closed
+
+
 @pytest.mark.parametrize(("reasons", "held"), [(0x2, True), (0x3, True), (0x0, False), (0x4, False)])
 def test_clocks_are_held_when_the_driver_says_a_setting_limits_them(reasons, held):
     assert NvmlMeter(FakeNvml(reasons=reasons), 0).state().clocks_set is held

@@ -13,7 +13,7 @@ from icd.contracts import Missing
 from icd.measure import cpu_figures
 from icd.measure.cpu_figures import caches, read_cpu, usable_cores
 from icd.measure.gpu_figures import RATES, gpu_figures
-from icd.measure.hardware import Auto, Hardware, resolve
+from icd.measure.hardware import Auto, Hardware, contradictions, resolve
 from icd.measure.meter import NvmlMeter
 from tests.measure.fake_gpu import FakeNvml
 
@@ -186,6 +186,36 @@ def test_a_named_file_is_compared_with_the_device(named, words):
     assert found["is_device"] is (not words) and found["found"]["name"] == "NVIDIA H200"
     for word in words:
         assert any(word in note for note in found["notes"])
+
+
+@pytest.mark.parametrize(
+    ("named", "name", "same"),
+    [
+        ("h200", "NVIDIA H200", True),
+        ("h200", "NVIDIA H200 NVL", True),
+        ("h200", "NVIDIA GH200 144G HBM3e", False),
+        ("h200", "NVIDIA H200 MIG 1g.18gb", True),
+        ("h100", "NVIDIA H100 80GB HBM3", True),
+        ("h100", "NVIDIA H100 NVL", True),
+        ("a100", "NVIDIA A100-SXM4-80GB", True),
+        ("a100", "NVIDIA A10", False),
+    ],
+)
+def test_a_device_is_known_by_a_word_of_its_name(named, name, same):
+    found = {"kind": "gpu", "name": name, "l2_bytes": None, "dram_gb_s": None}
+    assert bool(contradictions(file(named), found)) is not same
+
+
+@pytest.mark.parametrize(
+    ("name", "capability", "sms", "mhz"),
+    [("a100", (8, 0), 108, 1410), ("h100", (9, 0), 132, 1980), ("h200", (9, 0), 132, 1980)],
+)
+def test_rates_of_the_files_are_those_of_the_white_papers_or_what_is_reached_of_them(
+    name, capability, sms, mhz
+):
+    for format, per_clock in RATES[capability].items():
+        peak = per_clock * sms * mhz * 1e6 / 1e12
+        assert 0.73 * peak < file(name).tflops[format] <= 1.002 * peak, format
 
 
 def test_a_simulated_device_is_not_compared():

@@ -77,6 +77,24 @@ def test_a_unit_that_is_not_the_base_unit_is_refused():
     assert isinstance(found, Failure) and "expected the unit byte, got Mbyte" in found.reason
 
 
+@pytest.mark.parametrize("written", ["3200000", "3,200,000", "3,200,000.00"])
+def test_numbers_are_read_with_and_without_commas(written):
+    found = parse((RECORDED / "good.csv").read_text().replace('"3,200,000"', f'"{written}"'))
+    assert found.kernels[0].values[READ] == 3_200_000
+
+
+@pytest.mark.parametrize("written", ["3.200", "3.200.000"])
+def test_points_between_thousands_are_refused_as_they_may_be_fractions(written):
+    found = parse((RECORDED / "good.csv").read_text().replace('"3,200,000"', f'"{written}"'))
+    assert isinstance(found, Failure) and found.final and "is LC_ALL set?" in found.reason
+
+
+@pytest.mark.parametrize("written", ["3,20", "3 200", "1e9", ",", ""])
+def test_what_is_no_number_is_refused(written):
+    found = parse((RECORDED / "good.csv").read_text().replace('"3,200,000"', f'"{written}"'))
+    assert isinstance(found, Failure) and "no value of dram__bytes_read.sum" in found.reason
+
+
 def test_a_table_of_other_columns_is_refused():
     found = parse((RECORDED / "good.csv").read_text().replace('"Metric Unit"', '"Unit"'))
     assert isinstance(found, Failure) and "Metric Unit" in found.reason

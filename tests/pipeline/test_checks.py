@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from icd.errors import VerificationError
 from icd.pipeline.checks import (
@@ -13,6 +14,7 @@ from icd.pipeline.checks import (
     check_round_trip,
     engine_check,
     equivalence,
+    in_double,
     relative_error,
 )
 from icd.runtime.masked import Masked
@@ -46,6 +48,45 @@ def test_elsewhere_the_reference_is_in_double_and_the_record_says_so():
     assert here["max_rel_err"] < 1e-6 and 0 < there["max_rel_err"] < 1e-4
     assert next(workload.module.parameters()).dtype == torch.float32  # a copy was made double
     assert equivalence(workload, {}, "cpu:0")["device"] == "cpu:0"
+
+
+class Moves(TorchDispatchMode):
+    """Of every tensor that changes its device: whether it changes its dtype on the way."""
+
+    def __init__(self):
+        super().__init__()
+        self.widened = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if (kwargs or {}).get("device") is not None and func.overloadpacket.__name__ == "_to_copy":
+            self.widened.append(kwargs.get("dtype") not in (None, args[0].dtype))
+        return func(*args, **(kwargs or {}))
+
+
+def test_weights_travel_as_they_are_and_are_widened_where_they_lie():
+    workload = tiny_mamba()
+    with Moves() as moves:
+        double, inputs = in_double(workload, workload.inputs, "meta")
+    tensors = [*double.module.parameters(), *double.module.buffers()]
+    assert {(x.device.type, x.dtype) for x in tensors} == {("meta", torch.float64)}
+    assert moves.widened == [False] * (len(tensors) + len(inputs))
+    assert inputs["input_ids"].dtype == workload.inputs["input_ids"].dtype
+
+
+def test_the_copy_in_double_shares_nothing_and_keeps_what_is_tied():
+    workload = tiny_mamba()
+    module = workload.module
+    module.register_buffer("ids", torch.arange(3))
+    module.tied = torch.nn.Linear(1, 1)
+    module.tied.weight = module.embeddings.weight
+    copied = in_double(workload, {}, "cpu")[0].module
+    assert copied.tied.weight is copied.embeddings.weight and isinstance(
+        copied.tied.weight, torch.nn.Parameter
+    )
+    copied.ids += 1
+    copied.embeddings.weight.zero_()
+    assert module.ids.tolist() == [0, 1, 2] and module.embeddings.weight.abs().sum() > 0
+    assert [n for n, _ in copied.named_parameters()] == [n for n, _ in module.named_parameters()]
 
 
 def test_a_wrong_step_is_refused_with_the_reference_it_was_held_against():

@@ -7,10 +7,11 @@ from types import SimpleNamespace
 import pytest
 
 from icd.contracts import Missing
+from icd.measure.meter import NvmlMeter
 from icd.measure.protocol import Protocol
 from icd.pipeline import energy
 from icd.pipeline.record import missing_reasons
-from tests.measure.fake_gpu import FakeGpu
+from tests.measure.fake_gpu import FakeGpu, FakeNvml
 
 
 def protocol(**changes):
@@ -65,6 +66,13 @@ def test_where_energy_is_not_measured_the_counter_is_not_read_and_the_reason_is_
         process=0, seed=0, device="cpu", first_round=3, done=print,
     )  # fmt: skip
     assert record.missing == reason and record.samples == [] and gpu.reads == 0
+
+
+def test_a_slice_of_a_device_is_not_given_the_energy_of_all_of_it(monkeypatch):
+    meter = NvmlMeter(FakeNvml(), 0)  # MIG is on
+    monkeypatch.setattr(energy, "open_meter", lambda device: meter)
+    found, record = energy.open_energy(protocol(), "cuda:0", simulated=False)
+    assert found is meter and record.missing == energy.SLICED  # clocks are still told
 
 
 def test_a_cpu_has_no_counter():

@@ -113,6 +113,27 @@ def test_a_childs_threads_sleep_soon_unless_the_user_says_how_they_wait():
             assert env[name] == "7" and len({"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(env)) == 1
 
 
+def test_a_prefix_that_does_not_start_the_child_is_told_in_its_own_words(tmp_path):
+    prefix = ("sh", "-c", "echo ==ERROR== unrecognised option; exit 1")
+    with pytest.raises(MeasurementError, match=r"code 1 and no result; it last wrote: ==ERROR== unrec"):
+        isolate.run_child("profile", {}, tmp_path, print, prefix=prefix)
+
+
+def test_a_result_that_a_late_attempt_left_is_not_taken_for_the_next_ones(tmp_path):
+    (tmp_path / "profile-0.result").write_bytes(pickle.dumps(("ok", "old")))
+    with pytest.raises(MeasurementError, match="no result; it wrote nothing"):
+        isolate.run_child("profile", {}, tmp_path, print, prefix=("false",))
+
+
+def test_a_profiler_writes_numbers_without_a_locale_and_other_children_keep_theirs(tmp_path, monkeypatch):
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    heard = []
+    prefix = ("sh", "-c", """printf '{"event": "%s"}\\n' "$LC_ALL" """)
+    with pytest.raises(MeasurementError):
+        isolate.run_child("profile", {}, tmp_path, heard.append, prefix=prefix)
+    assert heard == [{"event": "C"}]
+
+
 def test_a_childs_error_is_raised_here_with_its_own_type_and_cause(tmp_path):
     job = tmp_path / "measure-0.job"
     job.write_bytes(b"")

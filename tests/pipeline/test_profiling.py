@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import yaml
 
-from icd.config import conf_dir
 from icd.contracts import Missing
 from icd.errors import MeasurementError
 from icd.measure.l2 import ALL, ALL_HIT, COLUMNS, HIT, MISS, READ, UNITS, WRITE
@@ -20,7 +17,7 @@ from icd.measure.protocol import Protocol
 from icd.pipeline.arms import Arm, Prepared
 from icd.pipeline.files import jsonable
 from icd.pipeline.profiling import LAUNCHES, profile_arms
-from icd.pipeline.underncu import ATTEMPTS, without_paths
+from icd.pipeline.underncu import ATTEMPTS, TIMEOUT_S, without_paths
 from icd.stats.derive import derive
 
 RECORDED = Path(__file__).parents[1] / "measure" / "ncu"
@@ -154,6 +151,39 @@ def test_a_child_that_dies_counts_as_an_attempt(tmp_path):
     assert record.processes[0]["attempts"][0]["reason"] == "it wrote: x.py" and record.missing is None
 
 
+def test_what_ncu_says_comes_before_how_the_process_ended(tmp_path):
+    run = child(("failed", MeasurementError("ended with code 9")), "good")
+    record = profiled(tmp_path, run)
+    reason = record.processes[0]["attempts"][0]["reason"]
+    assert reason.startswith('ncu: Failed to profile "triton_per') and reason.endswith("(ended with code 9)")
+    assert record.missing is None
+
+
+def test_a_process_that_died_with_nothing_wrong_for_ncu_says_why_it_died(tmp_path):
+    record = profiled(tmp_path, child(("nothing", MeasurementError("out of memory")), "good"))
+    assert record.processes[0]["attempts"][0]["reason"] == "out of memory"
+
+
+def test_an_ncu_without_an_option_is_not_tried_again(tmp_path):
+    died = MeasurementError("it last wrote: ==ERROR== unrecognised option '--graph-profiling'. Use --help")
+    run = child((None, died))
+    record = profiled(tmp_path, run, repetitions=3)
+    assert len(run.calls) == 1 and "install a newer Nsight Compute" in record.missing
+
+
+def test_a_process_of_a_large_model_has_more_time(tmp_path):
+    limits = []
+
+    def run(stage, arguments, folder, listen, *, prefix, timeout_s):
+        limits.append(timeout_s)
+        raise MeasurementError("late")
+
+    for facts in ({}, {"card": SimpleNamespace(params=2_770_000_000)}):
+        made = dataclasses.replace(prepared(), facts={**prepared().facts, **facts})
+        profile_arms(experiment(), made, tmp_path, print, child=run, find=lambda: "ncu")
+    assert limits[0] == TIMEOUT_S and limits[-1] == pytest.approx(TIMEOUT_S + 60 * 2 * 2.77)
+
+
 def test_a_missing_permission_ends_it_at_once_with_the_remedy(tmp_path):
     run = child(("no_permission", MeasurementError("ended with code 1")))
     record = profiled(tmp_path, run, repetitions=3)
@@ -195,10 +225,3 @@ def test_paths_are_cut_to_their_last_part():
     assert without_paths('File "/opt/a/b.py", line 3; see https://x.org/y/z') == (
         'File "b.py", line 3; see https://x.org/y/z'
     )
-
-
-@pytest.mark.parametrize("file", sorted((conf_dir() / "runtime").glob("*.yaml")), ids=lambda f: f.stem)
-def test_every_engine_can_be_run_without_a_graph(file):
-    module, _, name = yaml.safe_load(file.read_text())["_target_"].rpartition(".")
-    cls = getattr(importlib.import_module(module), name)
-    assert "cuda_graph" in {f.name for f in dataclasses.fields(cls)}

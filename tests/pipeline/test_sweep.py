@@ -69,7 +69,7 @@ def test_validate_of_a_sweep_decides_by_the_corrected_gate(sweep, capsys, monkey
 
 
 def test_verify_judges_a_sweep_again(sweep, monkeypatch):
-    monkeypatch.setattr(verify, "verify", lambda folder: [])
+    monkeypatch.setattr(verify, "verify", lambda folder, graphs: [])
     assert verify.verify_sweep(sweep) == ["sweep.json is missing: the sweep did not end"]
     write_sweep(sweep)
     assert verify.verify_sweep(sweep) == []

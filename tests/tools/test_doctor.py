@@ -138,6 +138,17 @@ def test_a_throttled_gpu_and_a_counter_that_stands_still_are_told():
     assert "throttled: software thermal slowdown" in clocks.what
 
 
+def test_a_gpu_that_is_counted_and_may_not_be_opened_is_told(monkeypatch):
+    nvml = FakeNvml(reasons=1)
+
+    def refuse(index):
+        raise nvml.NVMLError("Insufficient Permissions")
+
+    monkeypatch.setattr(nvml, "nvmlDeviceGetHandleByIndex", refuse)
+    (card,) = gpu(lambda: nvml)
+    assert card.ok is None and "cannot be opened (Insufficient Permissions)" in card.what and nvml.closed
+
+
 def test_without_a_driver_energy_is_null_and_says_so():
     card, energy = gpu(lambda: Missing("NVML: Driver Not Loaded"))
     assert (card.ok, energy.ok) == (False, False) and "Driver Not Loaded" in card.what

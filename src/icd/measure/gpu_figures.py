@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from icd.contracts import Missing
-from icd.measure.meter import NvmlMeter, open_meter
+from icd.measure.meter import NvmlMeter, is_sliced, open_meter
 
 # FLOPs a clock and SM (a multiply-add is two), dense, by compute capability. From NVIDIA's architecture
 # white papers (A100 2020, GA102 2021, Ada 2022, H100 2022, Blackwell 2024): stated peak rate / SMs / clock.
@@ -26,6 +26,7 @@ RATES: dict[tuple[int, int], dict[str, int]] = {
     (10, 0): {"fp32": 256, "bf16": 8192, "fp16": 8192, "fp8": 16384, "int8": 16384},
 }
 GEFORCE_HALVED = ("bf16", "fp16", "fp8")  # GeForce 30 and 40: half the rate where sums are float32
+SLICED = "MIG is on: NVML tells the bandwidth of the whole device, not of this slice"
 HOW = {
     "dram_gb_s": "2 x highest memory clock x bus width / 8, both from NVML",
     "tflops": "FLOPs a clock and SM (NVIDIA's architecture white papers) x SMs x highest SM clock (NVML); "
@@ -61,7 +62,7 @@ def gpu_figures(properties: Any, meter: NvmlMeter | Missing) -> dict[str, Any]:
     }
     out |= _clocks(meter)
     clock, width, sm_clock = (out[k] for k in ("memory_clock_mhz", "memory_bus_bits", "sm_clock_mhz"))
-    sliced = _is_slice(meter)
+    sliced = "" if isinstance(meter, Missing) or not is_sliced(meter) else SLICED
     if sliced or not clock or not width:
         unread = out.get("memory_clock_mhz_reason") or out.get("memory_bus_bits_reason")
         out |= {"dram_gb_s": None, "dram_gb_s_reason": sliced or unread or "NVML names no clock or bus width"}
@@ -98,14 +99,3 @@ def _clocks(meter: NvmlMeter | Missing) -> dict[str, Any]:
         except nvml.NVMLError as error:
             out[key], out[f"{key}_reason"] = None, f"NVML: {error}"
     return out
-
-
-def _is_slice(meter: NvmlMeter | Missing) -> str:
-    """Why the bandwidth that NVML tells is not this device's: MIG is on; empty where it is not."""
-    if isinstance(meter, Missing):
-        return ""
-    try:
-        on = bool(meter.nvml.nvmlDeviceGetMigMode(meter.handle)[0])
-    except meter.nvml.NVMLError:
-        return ""  # a device that knows no MIG
-    return "MIG is on: NVML tells the bandwidth of the whole device, not of this slice" if on else ""

@@ -10,7 +10,8 @@ from icd.measure.meter import SET_CLOCKS, throttling
 def gpus(nvml: Any = None) -> dict[str, Any]:
     """``{driver, devices}``; read, never changed. What cannot be read is null beside ``<key>_reason``.
 
-    ``nvml``: the module pynvml, or one that answers like it.
+    NVML counts devices that this process may not open (a cluster's control groups): such a one is
+    ``{"reason": ...}``. ``nvml``: the module pynvml, or one that answers like it.
     """
     if nvml is None:
         import pynvml
@@ -23,12 +24,20 @@ def gpus(nvml: Any = None) -> dict[str, Any]:
     try:
         return {
             "driver": _text(nvml.nvmlSystemGetDriverVersion()),
-            "devices": [
-                gpu(nvml, nvml.nvmlDeviceGetHandleByIndex(i)) for i in range(nvml.nvmlDeviceGetCount())
-            ],
+            "devices": [_opened(nvml, i) for i in range(nvml.nvmlDeviceGetCount())],
         }
+    except nvml.NVMLError as error:
+        return {"devices": [], "reason": f"NVML: {error}"}
     finally:
         nvml.nvmlShutdown()
+
+
+def _opened(nvml: Any, index: int) -> dict[str, Any]:
+    try:
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    except nvml.NVMLError as error:
+        return {"reason": f"NVML: {error}"}
+    return gpu(nvml, handle)
 
 
 def gpu(nvml: Any, handle: Any) -> dict[str, Any]:

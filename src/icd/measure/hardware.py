@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -89,7 +90,7 @@ def contradictions(asked: Hardware, found: Mapping[str, Any]) -> list[str]:
             f"({found['name']}): no roofline is drawn from them; hardware=auto reads the machine"
         ]
     out = []
-    if asked.name.lower() not in str(found["name"]).lower():
+    if not re.search(rf"\b{re.escape(asked.name)}\b", str(found["name"]), re.IGNORECASE):  # GH200 is no H200
         out.append(f"hardware={asked.name} is named, and the device calls itself {found['name']}")
     for key, unit, limit in (("l2_bytes", "bytes of L2", SAME), ("dram_gb_s", "GB/s of memory", SAME_RATE)):
         said, seen = getattr(asked, key), found[key]

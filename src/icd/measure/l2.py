@@ -7,7 +7,7 @@ Sums over the kernels of the forward; percentages are never averaged:
     l2_lookup_hit_pct  100 hit / sectors; on Hopper distorted by sector promotion and the far partition
     dram_bytes_per_token  (dram bytes read + written) / tokens
 
-Regime warm: the cache holds what the forward before left; cold: a buffer larger than the L2 was written in
+Regime warm: the cache holds what the forward before left; cold: a buffer larger than the L2 was read in
 between. A forward that is one CUDA graph is profiled as one (``--graph-profiling graph``): its kernels run as
 they are timed, and a forward takes a fraction of a second. Kernel by kernel (``node``) tells which of them
 move the bytes, each at a cost of its own. A marker kernel stands before every profiled forward. Everything
@@ -39,6 +39,7 @@ FLAGS = (
     *("--print-units", "base"),
     "--csv",
 )
+BY_NCU = "ncu: "  # before an error in ncu's own words
 MARKER = "spin_kernel"  # what torch.cuda._sleep launches
 COLUMNS = ("ID", "Kernel Name", "Metric Name", "Metric Unit", "Metric Value")
 # what ncu says when it never will read a counter here -> reason and remedy
@@ -49,7 +50,10 @@ FINAL = {
     "LibraryNotLoaded": "ncu cannot load its profiling library here (LibraryNotLoaded), as in some "
     "virtualised machines; run on one that passes the GPU's counters through",
     "is not supported": "ncu does not support this GPU or driver; install a newer Nsight Compute",
+    "unrecognised option": "this ncu lacks an option that icd needs; install a newer Nsight Compute",
 }
+NUMBER = re.compile(r"(\d{1,3}(,\d{3})+|\d+)(\.\d+)?")
+POINTS = re.compile(r"\d{1,3}(\.\d{3})+")  # 1.234: a thousand and more where a point stands between thousands
 
 
 class Kernel(NamedTuple):
@@ -117,12 +121,12 @@ def parse(text: str) -> Profile | Failure:
 
     A Failure where ncu reports an error, profiled nothing, or left a metric of a kernel out.
     """
-    for sign, reason in FINAL.items():
-        if any(sign in line for line in text.splitlines() if line.startswith("==ERROR==")):
-            return Failure(reason, final=True)
+    hopeless = final(text)
+    if hopeless:
+        return hopeless
     errors = [line.removeprefix("==ERROR==").strip() for line in text.splitlines() if "==ERROR==" in line]
     if errors:
-        return Failure(f"ncu: {re.sub(r' in process .*', '', errors[0])}")
+        return Failure(BY_NCU + re.sub(r" in process .*", "", errors[0]))
     rows = list(csv.reader(line for line in text.splitlines() if line.startswith('"')))
     if len(rows) < 2:
         return Failure("ncu profiled no kernel")
@@ -139,7 +143,9 @@ def parse(text: str) -> Profile | Failure:
         names[number] = name
         if metric not in UNITS:
             continue
-        if not re.fullmatch(r"[\d,]+(\.\d+)?", value):
+        if POINTS.fullmatch(value):
+            return Failure(f"{metric}: {value} may be a fraction or thousands; is LC_ALL set?", final=True)
+        if not NUMBER.fullmatch(value):
             return Failure(f"kernel {name}: no value of {metric} ({value or 'empty'})")
         if unit != UNITS[metric]:
             return Failure(f"{metric}: expected the unit {UNITS[metric]}, got {unit}", final=True)
@@ -149,6 +155,15 @@ def parse(text: str) -> Profile | Failure:
         if absent:
             return Failure(f"kernel {name}: {', '.join(absent)} not collected")
     return Profile(tuple(Kernel(name, values[number]) for number, name in names.items()))
+
+
+def final(text: str) -> Failure | None:
+    """Why another attempt cannot help, if an ``==ERROR==`` of ``text`` says so."""
+    errors = [line[line.index("==ERROR==") :] for line in text.splitlines() if "==ERROR==" in line]
+    for sign, reason in FINAL.items():
+        if any(sign in error for error in errors):
+            return Failure(reason, final=True)
+    return None
 
 
 def forwards(profile: Profile, count: int) -> list[Profile] | Failure:

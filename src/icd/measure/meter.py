@@ -90,6 +90,14 @@ class NvmlMeter:
         return State(clock, temperature, throttling(int(bits or 0)), held)
 
 
+def is_sliced(meter: NvmlMeter) -> bool:
+    """Whether MIG is on, so that what NVML tells of the device is not that of the slice that runs."""
+    try:
+        return bool(meter.nvml.nvmlDeviceGetMigMode(meter.handle)[0])
+    except meter.nvml.NVMLError:
+        return False  # a device that knows no MIG
+
+
 def throttling(bits: int) -> frozenset[str]:
     """The reasons in NVML's ``bits`` that mean throttling; idling and set clocks do not."""
     return frozenset(name for bit, name in THROTTLING.items() if bits & bit)

@@ -6,11 +6,11 @@ own GPU, where it fits, and the record says where.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from icd.contracts import Inputs, Layouts, Step, Workload
+from icd.copies import convert, converted
 from icd.errors import VerificationError
 from icd.transform.permute import permute, restore
 
@@ -71,9 +71,8 @@ def in_double(workload: Workload, inputs: Inputs, device: str) -> tuple[Workload
     """A copy of ``workload`` in float64 on ``device``, and ``inputs`` there."""
     import torch
 
-    module = copy.deepcopy(workload.module).to(device, torch.float64)
-    wide = {k: x.to(device, torch.float64 if x.is_floating_point() else x.dtype) for k, x in inputs.items()}
-    return workload.with_module(module), wide
+    wide = {name: convert(x, device, torch.float64) for name, x in inputs.items()}
+    return workload.with_module(converted(workload.module, device, torch.float64)), wide
 
 
 def check_round_trip(original: Workload, permuted: Workload, name: str) -> None:
@@ -95,6 +94,16 @@ def relative_error(a: torch.Tensor, b: torch.Tensor) -> float:
     return error if error == error else float("inf")
 
 
+def output_of(workload: Workload, inputs: Inputs, device: str) -> torch.Tensor:
+    """What ``workload`` answers: on the CPU as it is, elsewhere in float64 by a copy that is gone then."""
+    import torch
+
+    if device != "cpu":
+        workload, inputs = in_double(workload, inputs, device)
+    with torch.inference_mode():
+        return workload.forward(workload.module, inputs)
+
+
 def engine_check(
     arm: str, step: Step, masked: Workload, inputs: Inputs, tolerance: float, device: str = "cpu"
 ) -> dict[str, Any]:
@@ -106,10 +115,9 @@ def engine_check(
     import torch
 
     reference = "float32 on cpu" if device == "cpu" else f"float64 on {device}"
-    if device != "cpu":
-        masked, inputs = in_double(masked, inputs, device)
-    with torch.inference_mode():
-        expected = masked.forward(masked.module, inputs)
+    expected = output_of(masked, inputs, device)
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()  # of the reference: the device's memory is the arms'
     error = relative_error(step(), expected)
     if not error <= tolerance:
         raise VerificationError(

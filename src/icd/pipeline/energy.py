@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from icd.contracts import Missing, Step
 from icd.measure.inflight import CudaQueue, SystemClock
 from icd.measure.latency import time_block
-from icd.measure.meter import NvmlMeter, open_meter
+from icd.measure.meter import NvmlMeter, is_sliced, open_meter
 from icd.measure.power import EnergyRecord, begin, energy_rounds
 from icd.stats.design import rounds
 
 if TYPE_CHECKING:
     from icd.measure.protocol import Protocol
 
+SLICED = "MIG is on: the energy counter is that of the whole device, whoever else runs on it"
 SIMULATED = "the device is simulated: only what the simulator gives is there"
 
 
@@ -22,6 +23,8 @@ def open_energy(protocol: Protocol, device: str, simulated: bool) -> tuple[NvmlM
     """The device's meter, and the process's record with its idle power, before any step was built."""
     meter = Missing(SIMULATED) if simulated else open_meter(device)
     off = None if simulated else protocol.no_energy()
+    if not off and isinstance(meter, NvmlMeter) and is_sliced(meter):
+        off = SLICED
     return meter, begin(Missing(off) if off else meter, SystemClock())
 
 

@@ -48,7 +48,8 @@ class Experiment:
         self.model.check()
         footprint = self.model.footprint()
         if footprint is not None:
-            check_host(self.model.name, footprint, len(self.pipeline.arms))
+            arms, allocations = len(self.pipeline.arms), self.measure.allocations
+            check_host(self.model.name, footprint, arms, allocations, self.device)
         if self.model.simulated and not isinstance(self.hardware, Hardware):
             raise ConfigError(
                 f"model={self.model.name} is simulated and needs a device's figures; "

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import traceback
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,8 @@ QUIET = {
 # forward takes 3 to 60 times as long. Where things are timed it spins so long that an idle machine is as fast
 # as by default; elsewhere it sleeps at once.
 PATIENCE = {"prepare": {"OMP_WAIT_POLICY": "PASSIVE"}, "measure": {"GOMP_SPINCOUNT": "10000"}}
+PLAIN_NUMBERS = {"LC_ALL": "C"}  # of a profiler, which writes them as the locale says
+LAST = 3  # lines of a child without a result that go into the message
 
 
 def run_child(
@@ -48,10 +51,12 @@ def run_child(
     """Run ``stage`` (``prepare``, ``measure`` or ``profile``) in a fresh process and return its result.
 
     ``folder`` is private to the run; ``prefix``: words of a command that starts the child for us (a
-    profiler); after ``timeout_s`` it is ended with all that it started. An `IcdError` of the child is
-    raised here with its code; a child that dies raises `MeasurementError` with the last lines it wrote.
+    profiler), in the locale C; after ``timeout_s`` it is ended with all that it started. An `IcdError` of the
+    child is raised here with its code; a child that dies raises `MeasurementError` with the last lines that
+    it wrote.
     """
     job = folder / f"{stage}-{arguments.get('process', 0)}.job"
+    job.with_suffix(".result").unlink(missing_ok=True)  # of an attempt that was ended when it was late
     job.write_bytes(pickle.dumps({"stage": stage, **arguments}))
     log = job.with_suffix(".stderr")
     with log.open("wb") as stderr:
@@ -59,11 +64,12 @@ def run_child(
             [*prefix, sys.executable, "-m", "icd.pipeline.isolate", str(job)],
             stdout=subprocess.PIPE,
             stderr=stderr,
-            env=surroundings(stage, os.environ),
+            env=surroundings(stage, os.environ, profiled=bool(prefix)),
             start_new_session=bool(prefix),
         )
         end = partial(_end, child, group=bool(prefix))
         late = threading.Event()
+        said: deque[str] = deque(maxlen=LAST)
 
         def too_late() -> None:
             late.set()
@@ -75,7 +81,7 @@ def run_child(
         try:
             assert child.stdout is not None
             for line in child.stdout:
-                _hear(line, listen)
+                _hear(line, listen, said)
             code = child.wait()
         except BaseException:
             end()
@@ -86,13 +92,14 @@ def run_child(
                 timer.cancel()
     if late.is_set():
         raise MeasurementError(f"the {stage} process was ended after {timeout_s:g} s")
-    return _result(job, log, stage, code)
+    return _result(job, log, stage, code, said)
 
 
-def surroundings(stage: str, ours: Mapping[str, str]) -> dict[str, str]:
-    """Environment variables of a child of a process with ``ours``; whatever is set there already stays."""
+def surroundings(stage: str, ours: Mapping[str, str], *, profiled: bool = False) -> dict[str, str]:
+    """Environment variables of a child of a process with ``ours``; the user may say how threads wait."""
     asked = any(name in ours for waits in PATIENCE.values() for name in waits)
-    return {**QUIET, **({} if asked else PATIENCE.get(stage, {})), **ours}
+    waits = {} if asked else PATIENCE.get(stage, {})
+    return {**QUIET, **waits, **ours, **(PLAIN_NUMBERS if profiled else {})}
 
 
 def _end(child: subprocess.Popen[bytes], *, group: bool) -> None:
@@ -106,22 +113,25 @@ def _end(child: subprocess.Popen[bytes], *, group: bool) -> None:
         pass
 
 
-def _hear(line: bytes, listen: Listener) -> None:
+def _hear(line: bytes, listen: Listener, said: deque[str]) -> None:
+    """An event goes to ``listen``; what a library or a profiler printed is kept in ``said``."""
     try:
         event = json.loads(line)
     except ValueError:
-        return  # something that a library printed
+        event = line.decode("utf-8", "replace").strip()
     if isinstance(event, dict) and "event" in event:
         listen(event)
+    elif event:
+        said.append(str(event))
 
 
-def _result(job: Path, log: Path, stage: str, code: int) -> Any:
+def _result(job: Path, log: Path, stage: str, code: int, said: Sequence[str] = ()) -> Any:
     result = job.with_suffix(".result")
     if not result.is_file():
-        tail = " | ".join(log.read_text("utf-8", "replace").strip().splitlines()[-3:])
-        raise MeasurementError(
-            f"the {stage} process ended with code {code} and no result; it last wrote: {tail}"
-        )
+        wrote = log.read_text("utf-8", "replace").strip().splitlines()
+        tail = " | ".join([*wrote, *said][-LAST:])
+        last = f"it last wrote: {tail}" if tail else "it wrote nothing"
+        raise MeasurementError(f"the {stage} process ended with code {code} and no result; {last}")
     # written by this package's own child a moment ago, in a folder that only this run uses
     kind, value = pickle.loads(result.read_bytes())
     result.unlink()

@@ -6,12 +6,12 @@ are read elsewhere (`icd.pipeline.profiling`).
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from icd.contracts import Inputs, Missing, Sample, Step, Workload
+from icd.copies import sharing
 from icd.measure.environment import torch_environment
 from icd.measure.hardware import resolve
 from icd.measure.latency import LatencyRecord
@@ -127,8 +127,8 @@ def load_values(prepared: Prepared) -> dict[str, Workload]:
     dense = prepared.model.build()
     out = {"dense": dense}
     for name, path in prepared.files.items():
-        module = copy.deepcopy(dense.module)
-        missing = module.load_state_dict(load_file(path), strict=False)
+        module = sharing(dense.module)  # what a transform left as it was is there once
+        missing = module.load_state_dict(load_file(path), strict=False, assign=True)
         if missing.unexpected_keys:
             raise ValueError(
                 f"{name}: the saved weights hold {missing.unexpected_keys[:3]}, unknown to the model"

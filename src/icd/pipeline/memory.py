@@ -1,7 +1,8 @@
 """Whether a run fits into this machine's memory and its GPU's, before minutes go into building a model.
 
-    P  bytes of the weights in float32       a  arms
-    A  bytes of one forward's activations in float32, at batch x seq_len (see `icd.contracts.Footprint`)
+    P  bytes of the weights in float32       a  arms, twice from the second allocation on: those of the
+    A  bytes of one forward's activations       allocation before are there until all of the next one are
+       in float32, at batch x seq_len (see `icd.contracts.Footprint`)
 
 The largest process of a run is the preparing or a measuring one (they follow one another):
 
@@ -10,10 +11,12 @@ The largest process of a run is the preparing or a measuring one (they follow on
                 holds them
     preparing   7 P + 2 A + what calibration keeps + the graphs: dense and transformed weights and three
                 copies on the way; the equivalence check holds two models in float64
-    on the GPU  a copy of weights and activations for each arm, in the precision that is run
+    on the GPU  a copy of weights and activations for each arm, in the precision that is run; eight bits are
+                made of a copy in float32
 
 An upper bound: what an engine cuts out of an arm is not taken off. BERT-base with six arms at 1x128 on a
-CPU: 5.2 GiB estimated, 4.9 GiB measured (the largest process's resident set, getrusage), a ratio of 1.06.
+CPU: 5.2 GiB estimated and 4.4 GiB measured (the largest process's resident set, getrusage) with one
+allocation, 7.7 and 5.8 GiB with two.
 """
 
 from __future__ import annotations
@@ -34,36 +37,50 @@ GRAPH_BYTES = 18_000_000  # of one site's co-access graph: 1.5 million entries o
 DRIVER = Path("/proc/driver/nvidia/version")
 
 
-def host_bytes(footprint: Footprint, arms: int, *, gpu: bool) -> int:
+def host_bytes(footprint: Footprint, arms: int, *, gpu: bool, allocations: int = 1) -> int:
     """What a run over ``arms`` arms takes of this machine's memory at its peak."""
     weights = 4 * footprint.params
-    measuring = weights * (5 + (0 if gpu else arms)) + footprint.activations
+    steps = 0 if gpu else copies(arms, allocations)
+    measuring = weights * (5 + steps) + footprint.activations
     kept = 4 * CALIBRATION_TOKENS * footprint.channels + GRAPH_BYTES * footprint.sites
     preparing = weights * (7 if arms > 1 else 3) + 2 * footprint.activations + kept
     return BASE + max(measuring, preparing)
 
 
-def gpu_bytes(footprint: Footprint, arms: int, element_bytes: int) -> int:
+def copies(arms: int, allocations: int) -> int:
+    """Steps that a measuring process holds at once."""
+    return arms * min(2, allocations)
+
+
+def gpu_bytes(footprint: Footprint, arms: int, element_bytes: int, allocations: int = 1) -> int:
     """What a measuring process takes of the GPU's memory."""
     each = footprint.params * element_bytes + footprint.activations * max(2, element_bytes) // 4
-    return CONTEXT + arms * each
+    in_between = 4 * footprint.params if element_bytes < 2 else 0
+    return CONTEXT + copies(arms, allocations) * each + in_between
 
 
-def check_host(model: str, footprint: Footprint, arms: int) -> None:
-    """MissingResource where a run does not fit into this machine's memory."""
-    need, have = host_bytes(footprint, arms, gpu=DRIVER.exists()), available_bytes()
+def check_host(model: str, footprint: Footprint, arms: int, allocations: int, device: str) -> None:
+    """MissingResource where a run on ``device`` (``auto`` before it is known) does not fit into this
+    machine's memory.
+    """
+    gpu, have = device != "cpu" and DRIVER.exists(), available_bytes()
+    need = host_bytes(footprint, arms, gpu=gpu, allocations=allocations)
     if need > have:
-        raise MissingResource(_sentence(model, footprint, arms, need, have, "memory"))
+        twice = allocations > 1 and not gpu
+        raise MissingResource(_sentence(model, footprint, arms, need, have, "memory", twice))
 
 
-def check_gpu(model: str, footprint: Footprint, arms: int, element_bytes: int, device: str) -> None:
+def check_gpu(
+    model: str, footprint: Footprint, arms: int, element_bytes: int, allocations: int, device: str
+) -> None:
     """MissingResource where the arms do not fit into what is free on ``device`` (nothing on a CPU)."""
     meter = open_meter(device)
     if isinstance(meter, Missing):
         return
-    need, have = gpu_bytes(footprint, arms, element_bytes), free_on(meter.nvml, meter.handle)
+    need, have = gpu_bytes(footprint, arms, element_bytes, allocations), free_on(meter.nvml, meter.handle)
     if have is not None and need > have:
-        raise MissingResource(_sentence(model, footprint, arms, need, have, f"the memory of {device}"))
+        what = f"the memory of {device}"
+        raise MissingResource(_sentence(model, footprint, arms, need, have, what, allocations > 1))
 
 
 def news(known: Footprint | None, built: Workload) -> Footprint | None:
@@ -78,11 +95,14 @@ def news(known: Footprint | None, built: Workload) -> Footprint | None:
     return known._replace(tokens=built.tokens, activations=activations)
 
 
-def _sentence(model: str, footprint: Footprint, arms: int, need: int, have: int, what: str) -> str:
+def _sentence(
+    model: str, footprint: Footprint, arms: int, need: int, have: int, what: str, twice: bool
+) -> str:
+    less = ", measure.allocations=1" if twice else ""
     return (
         f"model={model} has {footprint.params / 1e9:.2f} billion parameters, and a run over {arms} arm(s) at "
         f"{footprint.tokens} tokens needs about {need / GIB:.1f} GiB of {what}, of which "
-        f"{have / GIB:.1f} GiB are free; fewer arms take less (pipeline=linear, pipeline=dense), "
+        f"{have / GIB:.1f} GiB are free; fewer arms take less (pipeline=linear, pipeline=dense{less}), "
         "and so do fewer tokens (batch_size, seq_len)"
     )
 

@@ -110,8 +110,9 @@ def check_memory(experiment: Experiment, footprint: Footprint | None, device: st
         return
     arms, element_bytes = len(experiment.pipeline.arms), experiment.precision.element_bytes(device)
     arms += element_bytes < 2 and "dense" in experiment.pipeline.arms  # dense_bf16
-    check_host(experiment.model.name, footprint, arms)
-    check_gpu(experiment.model.name, footprint, arms, element_bytes, device)
+    name, allocations = experiment.model.name, experiment.measure.allocations
+    check_host(name, footprint, arms, allocations, device)
+    check_gpu(name, footprint, arms, element_bytes, allocations, device)
 
 
 def _recipes(experiment: Experiment, layouts: Mapping[str, Layouts], device: str) -> tuple[Arm, ...]:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from icd.contracts import Step
 from icd.measure.cold import Flush
 from icd.pipeline.arms import Prepared
 from icd.pipeline.device import enter
@@ -28,8 +29,8 @@ def profile(
 ) -> dict[str, Any]:
     """Run ``launches`` forwards of every arm and regime under the profiler, a marker before each.
 
-    ``captured``: the step as it is timed, else without its CUDA graph. Returns ``executed`` of every arm
-    and ``forwards``: ``[arm, regime]`` of each profiled forward, in order.
+    ``captured``: the step as it is timed, else the same one without its CUDA graph. Returns ``executed`` of
+    every arm and ``forwards``: ``[arm, regime]`` of each profiled forward, in order.
     """
     import torch
 
@@ -41,7 +42,9 @@ def profile(
     for done, name in enumerate(arms):
         recipe = next(a for a in prepared.arms if a.name == name)
         workload = lay_out(recipe, values, experiment.seed, repetition, 0)
-        step = step_of(experiment if captured else without_graph(experiment), recipe, workload, device)
+        step = step_of(experiment, recipe, workload, device)
+        if not captured:
+            step = without_graph(step)
         executed[name] = dict(step.executed)
         for _ in range(WARM_UP):
             step()
@@ -59,7 +62,10 @@ def profile(
     return {"executed": executed, "forwards": forwards}
 
 
-def without_graph(experiment: Experiment) -> Experiment:
-    """The same experiment with an engine that launches every kernel by itself."""
-    runtime: Any = experiment.runtime
-    return dataclasses.replace(experiment, runtime=dataclasses.replace(runtime, cuda_graph=False))
+def without_graph(step: Any) -> Step:
+    """The very step that is timed, launching every kernel by itself.
+
+    Nothing is planned again: without a graph, and under a profiler, a planner would choose otherwise.
+    """
+    executed = {**step.executed, "cuda_graph": False}
+    return dataclasses.replace(step, replay=None, output=None, executed=executed)

@@ -14,13 +14,14 @@ from typing import Any
 
 from icd.contracts import Missing
 from icd.errors import MeasurementError
-from icd.measure.l2 import Failure, Profile, Rates, command, forwards, parse, rates
+from icd.measure.l2 import BY_NCU, Failure, Profile, Rates, command, final, forwards, parse, rates
 from icd.pipeline.arms import Prepared
 from icd.pipeline.experiment import Experiment
 from icd.pipeline.isolate import Listener
 
 ATTEMPTS = 3
-TIMEOUT_S = 600.0
+TIMEOUT_S = 600.0  # of one process, and longer for large models: copies of an arm are made on the host
+TIMEOUT_S_GIGA = 60.0  # for each arm and billion parameters
 PLACES = ("/usr/local/cuda/bin/ncu", "/opt/nvidia/nsight-compute/ncu")
 NOT_FOUND = "ncu (Nsight Compute) is not on PATH; install it with the CUDA toolkit"
 
@@ -117,13 +118,13 @@ class Runner:
         }
         try:
             told = self.child(
-                "profile", arguments, self.work, self.listen, prefix=prefix, timeout_s=TIMEOUT_S
+                "profile", arguments, self.work, self.listen, prefix=prefix, timeout_s=self._limit_s(visit)
             )
         except MeasurementError as error:
-            died = Failure(without_paths(str(error)))
+            died = final(str(error)) or Failure(without_paths(str(error)))
         read = parse(log.read_text("utf-8", "replace")) if log.is_file() else Failure("ncu wrote nothing")
         if isinstance(read, Failure):
-            return read if read.final or not died else died
+            return why(read, died)
         if died:
             return died
         profiles = forwards(read, len(told["forwards"]))
@@ -139,6 +140,20 @@ class Runner:
             told["executed"],
             [f for f in figures if isinstance(f, Rates)],
         )
+
+    def _limit_s(self, visit: Visit) -> float:
+        """Seconds after which a process hangs."""
+        card = self.prepared.facts.get("card")
+        return TIMEOUT_S + TIMEOUT_S_GIGA * len(visit.arms) * (card.params / 1e9 if card else 0.0)
+
+
+def why(read: Failure, died: Failure | None) -> Failure:
+    """One failure of what ncu wrote and how the process ended; ncu's own error comes first."""
+    if died is None or read.final:
+        return read
+    if died.final or not read.reason.startswith(BY_NCU):
+        return died
+    return Failure(f"{read.reason} ({died.reason})")
 
 
 def without_paths(text: str) -> str:

@@ -75,7 +75,7 @@ def compile_now(forward: Callable[[], torch.Tensor]) -> None:
     try:
         forward()
     except torch._dynamo.exc.TorchDynamoException as error:
-        line = str(error).strip().splitlines()[0]
+        line = first_line(error)
         raise MeasurementError(
             f"torch.compile failed ({type(error).__name__}: {line}); runtime.compile=false runs without it"
         ) from error
@@ -85,7 +85,12 @@ def first_cause(error: BaseException) -> str:
     """The first line of the exception that came first: leaving a failed capture raises another one."""
     while error.__context__ is not None:
         error = error.__context__
-    return str(error).strip().splitlines()[0]
+    return first_line(error)
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says first; its name where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def capture(forward: Callable[[], torch.Tensor]) -> tuple[Callable[[], None], torch.Tensor]:

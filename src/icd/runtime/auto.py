@@ -6,7 +6,6 @@ for all sites of it in all arms and processes; its times are kept apart from the
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from icd.contracts import PrecisionSpec, Site, Step, Workload
+from icd.copies import sharing
 from icd.runtime.accelerate import Switch
 from icd.runtime.cut import cut_sites
 from icd.runtime.planner import Choice, choose
@@ -52,7 +52,7 @@ class Auto:
             if found is not None and found.chosen == "masked":
                 keep[site.name] = np.arange(site.size)
                 padded.pop(site.name, None)
-        module = copy.deepcopy(workload.module)
+        module = sharing(workload.module)
         cut_sites(module, workload.sites, keep)
         executed: dict[str, Any] = {
             "engine": "auto",

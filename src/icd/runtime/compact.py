@@ -6,11 +6,11 @@ ordinary smaller dense layer and runs the same kernels as the dense model at tha
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
 from icd.contracts import PrecisionSpec, Step, Workload
+from icd.copies import sharing
 from icd.runtime.accelerate import Switch
 from icd.runtime.cut import cut_sites
 from icd.runtime.step import make_step
@@ -34,7 +34,7 @@ class Compact:
 
         ``executed["padded"]`` counts dead channels kept so that the heads of an attention are equally wide.
         """
-        module = copy.deepcopy(workload.module)
+        module = sharing(workload.module)
         keep, padded = kept_everywhere(workload, self.tile_cols)
         cut_sites(module, workload.sites, keep)
         executed: dict[str, Any] = {

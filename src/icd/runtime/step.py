@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from icd.copies import sharing
 from icd.runtime.accelerate import Switch, capture, compile_layers, compile_now, switched_on
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def make_step(
     import torch
 
     if workload.fuse is not None:
-        module = copy.deepcopy(module)
+        module = sharing(module)
         workload.fuse(module)
         executed = {**executed, "fused": workload.fuse.__name__}
     module, record = precision.cast(module, device)

@@ -28,7 +28,15 @@ def gpu(open_nvml: Callable[[], Any] | None = None) -> Iterator[Finding]:
         return
     try:
         for i in range(nvml.nvmlDeviceGetCount()):
-            yield from _one_gpu(nvml, nvml.nvmlDeviceGetHandleByIndex(i), i)
+            try:
+                handle = nvml.nvmlDeviceGetHandleByIndex(i)
+                name, driver = nvml.nvmlDeviceGetName(handle), nvml.nvmlSystemGetDriverVersion()
+            except nvml.NVMLError as error:  # counted, and not ours to open: a cluster's control groups
+                yield Finding("gpu", None, f"number {i} of NVML cannot be opened ({error})", "another may do")
+                continue
+            name = name.decode() if isinstance(name, bytes) else name
+            yield Finding("gpu", True, f"cuda:{i} {name}, driver {driver}")
+            yield from _readings(nvml, handle, i)
     finally:
         nvml.nvmlShutdown()
 
@@ -43,12 +51,9 @@ def _nvml() -> Any:
     return pynvml
 
 
-def _one_gpu(nvml: Any, handle: Any, index: int) -> Iterator[Finding]:
+def _readings(nvml: Any, handle: Any, index: int) -> Iterator[Finding]:
     meter = NvmlMeter(nvml, handle)
     mark = f"cuda:{index}"
-    name = nvml.nvmlDeviceGetName(handle)
-    name = name.decode() if isinstance(name, bytes) else name
-    yield Finding("gpu", True, f"{mark} {name}, driver {nvml.nvmlSystemGetDriverVersion()}")
     stuck = counter_moves(meter, SystemClock())
     yield Finding(
         "energy", stuck is None, f"{mark} " + (stuck.reason if stuck else "the energy counter moves")

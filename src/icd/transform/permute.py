@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from icd.contracts import Inputs, IntArray, Layouts, Site, Workload, check_permutation, inverse
+from icd.copies import copied
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,10 @@ def permute(workload: Workload, layouts: Layouts) -> Workload:
 
     Layouts are absolute, ``pi[new_position] = dense channel``, whatever has been applied before.
     """
-    return permute_in_place(workload.with_module(copy.deepcopy(workload.module)), layouts)
+    turned = [site for site, _, step in steps(workload, layouts) if turns(step)]
+    moved = {id(workload.module.get_parameter(axis.parameter)) for site in turned for axis in site.axes}
+    module = copied(workload.module, lambda x: x if id(x) in moved else x.clone())  # the others are made anew
+    return permute_in_place(workload.with_module(module), layouts)
 
 
 def permute_in_place(workload: Workload, layouts: Layouts) -> Workload:
@@ -34,13 +37,9 @@ def permute_in_place(workload: Workload, layouts: Layouts) -> Workload:
 
     module = workload.module
     order = dict(workload.order)
-    for site in workload.sites:
-        if site.name not in layouts:
-            continue
-        target = check_permutation(layouts[site.name], site.size, site.name)
-        step = relative(workload.layout(site), target)
+    for site, target, step in steps(workload, layouts):
         order[site.name] = target
-        if np.array_equal(step, np.arange(site.size)):
+        if not turns(step):
             continue
         for axis in site.axes:
             parameter = module.get_parameter(axis.parameter)
@@ -50,6 +49,19 @@ def permute_in_place(workload: Workload, layouts: Layouts) -> Workload:
                     axis.dim, index.to(parameter.device)
                 ).contiguous()
     return undo_output(workload.with_module(module, order=order))
+
+
+def steps(workload: Workload, layouts: Layouts) -> Iterator[tuple[Site, IntArray, IntArray]]:
+    """Every site that is named, its layout, and the order that takes the module there from where it is."""
+    for site in workload.sites:
+        if site.name in layouts:
+            target = check_permutation(layouts[site.name], site.size, site.name)
+            yield site, target, relative(workload.layout(site), target)
+
+
+def turns(step: IntArray) -> bool:
+    """Whether ``step`` moves anything."""
+    return not np.array_equal(step, np.arange(len(step)))
 
 
 @dataclass(frozen=True)

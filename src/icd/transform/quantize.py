@@ -13,6 +13,7 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from icd.copies import converted
 from icd.errors import ConfigError, MissingResource
 
 if TYPE_CHECKING:
@@ -110,12 +111,12 @@ class Precision:
         reason = self._obstacle(device)
         if not reason and name in ("fp32", "bf16", "fp16"):
             dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
-            return copy.deepcopy(module).to(device=device, dtype=dtype), {
+            return converted(module, device, dtype), {
                 **asked,
                 "dtype": str(dtype).removeprefix("torch."),
                 "source": "measured",
             }
-        copied = copy.deepcopy(module).to(device=device, dtype=torch.float32)
+        copied = converted(module, device, torch.float32)
         if not reason:
             return self._eight_bits(copied, name, device, asked)
         if self.on_missing == "fail":

@@ -1,0 +1,103 @@
+"""A whole process under an ``ncu`` found on PATH, which fails as the real one does before it succeeds."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from icd.measure.protocol import Protocol
+from icd.pipeline.arms import Arm, Prepared
+from icd.pipeline.profiling import profile_arms
+from icd.pipeline.underncu import find_ncu
+
+RECORDED = Path(__file__).parents[1] / "measure" / "ncu"
+# stands for ncu and for the child that it starts: how each attempt goes is in the file `attempts`
+NCU = """#!{python}
+import json, os, pickle, sys
+from pathlib import Path
+here = Path(__file__).parent
+words = sys.argv[1:]
+if words == ["--version"]:
+    print("Version 2025.3.1.0 (build 1)")
+    sys.exit(0)
+left = (here / "attempts").read_text().split()
+(here / "attempts").write_text(" ".join(left[1:]))
+log, job = Path(words[words.index("--log-file") + 1]), Path(words[-1])
+assert words[-3:-1] == ["-m", "icd.pipeline.isolate"] and os.environ["LC_ALL"] == "C"
+if left[0] == "failed":
+    log.write_text(Path("{recorded}/failed.csv").read_text())
+    print("warming up", file=sys.stderr)
+    sys.exit(9)
+if left[0] == "old":
+    print("==ERROR== unrecognised option '--graph-profiling'. Use --help for further details.")
+    sys.exit(1)
+asked = pickle.loads(job.read_bytes())
+whose = [[a, r] for a in asked["arms"] for r in asked["regimes"] for _ in range(asked["launches"])]
+print(json.dumps(dict(event="progress", what="profiling", done=1, total=1)), flush=True)
+done = dict(executed={{a: dict(source="measured") for a in asked["arms"]}}, forwards=whose)
+job.with_suffix(".result").write_bytes(pickle.dumps(("ok", done)))
+table = ['"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"']
+for k in range(2 * len(whose)):
+    name = "graph" if k % 2 else "at::cuda::spin_kernel(long)"
+    for metric in words[words.index("--metrics") + 1].split(","):
+        unit, value = ("byte", 32000) if "bytes" in metric else ("sector", 2000)
+        table.append(f'"{{k}}","{{name}}","{{metric}}","{{unit}}","{{value}}"')
+log.write_text("==PROF== Connected\\n" + "\\n".join(table) + "\\n==PROF== Disconnected")
+"""
+
+
+@pytest.fixture
+def ncu(tmp_path, monkeypatch):
+    """Puts it on PATH; call it with how the attempts go."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    program = folder / "ncu"
+    program.write_text(NCU.format(python=sys.executable, recorded=RECORDED))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder) + os.pathsep + os.environ["PATH"])
+    return lambda *attempts: (folder / "attempts").write_text(" ".join(attempts))
+
+
+def profiled(tmp_path, heard, repetitions=1):
+    protocol = Protocol(
+        "test", 1, 1, 1, "auto", 0, ncu_enable=True, power_enable=False, ncu_repetitions=repetitions
+    )
+    experiment = SimpleNamespace(model=SimpleNamespace(simulated=False), measure=protocol, seed=0)
+    arms = (Arm("linear", "dense", {}), Arm("iterative", "dense", {}))
+    facts = {"device": "cuda:0", "tokens": 128, "card": SimpleNamespace(params=1_000_000)}
+    prepared = Prepared(model=None, arms=arms, live={}, files={}, facts=facts)
+    work = tmp_path / "work"
+    work.mkdir()
+    return profile_arms(experiment, prepared, work, heard)
+
+
+def test_an_ncu_that_fails_once_is_started_again_and_its_figures_are_read(tmp_path, ncu):
+    ncu("failed", "good", "good")
+    heard = []
+    record = profiled(tmp_path, heard.append, repetitions=2)
+    assert record.missing is None and record.version == "Version 2025.3.1.0 (build 1)"
+    first, second = (process["attempts"] for process in record.processes)
+    assert [a["ok"] for a in first] == [False, True] and [a["ok"] for a in second] == [True]
+    assert first[0]["reason"] == (
+        'ncu: Failed to profile "triton_per_fused_add_native_l..." (the profile process ended with code 9 '
+        "and no result; it last wrote: warming up)"
+    )
+    served = {s.value for s in record.samples if s.metric.startswith("l2_served_pct")}
+    assert served == {75.0} and len(record.samples) == 2 * 2 * 2 * 3 * 3
+    assert [event["what"] for event in heard] == ["profiling"] * 2
+    assert str(tmp_path) not in str(record.as_json())
+
+
+def test_an_old_ncu_is_started_once_and_the_sentence_says_what_to_install(tmp_path, ncu):
+    ncu("old", "good")
+    record = profiled(tmp_path, print)
+    assert len(record.processes[0]["attempts"]) == 1 and "newer Nsight Compute" in record.missing
+
+
+def test_the_one_on_path_is_found_first(tmp_path, ncu, monkeypatch):
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    assert find_ncu() == str(tmp_path / "bin" / "ncu")
