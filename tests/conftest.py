@@ -67,6 +67,9 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
         monkeypatch.delenv(name, raising=False)
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # read once, when the library is imported
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     with serve() as running:
         monkeypatch.setenv("HF_ENDPOINT", running.url)

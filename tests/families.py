@@ -1,9 +1,13 @@
-"""Every model of conf/model at the smallest size that it offers, found and not listed."""
+"""Every model of conf/model at the smallest size that it offers, found and not listed.
+
+With ``ICD_OWN_CONF=FOLDER`` also those of ``FOLDER/model``: the models of a package beside icd.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
+import os
 import re
 import sys
 import tempfile
@@ -17,7 +21,8 @@ from icd.config import conf_dir
 from icd.contracts import Workload
 from tests.conftest import ROOT
 
-FILES = sorted((conf_dir() / "model").glob("*.yaml"))
+FOLDERS = [conf_dir(), *([Path(os.environ["ICD_OWN_CONF"])] if "ICD_OWN_CONF" in os.environ else [])]
+FILES = sorted(file for folder in FOLDERS for file in (folder / "model").glob("*.yaml"))
 VARIANTS = {  # which sites are declared; a model without such a choice has the first alone
     "": {},
     "all sites": {"sites": "kinds"},
@@ -34,6 +39,13 @@ def marked(case: Any, name: str) -> Any:
     import pytest
 
     return pytest.param(case, marks=pytest.mark.slow) if name in LARGER else case
+
+
+def spelt(file: Path) -> Any:
+    """A model's YAML on top of the ones of its group that its ``defaults`` name, as Hydra composes them."""
+    node: Any = OmegaConf.load(file)
+    above = [name for name in node.pop("defaults", []) if isinstance(name, str) and name != "_self_"]
+    return OmegaConf.merge(*(spelt(next(f for f in FILES if f.stem == name)) for name in above), node)
 
 
 def target(file: Path) -> type:
@@ -60,7 +72,7 @@ def model(name: str, variant: str = "", **changes: Any) -> Any:
 
     ``tiny`` of a family's class names fields, and class attributes (``shape``), of a size for tests.
     """
-    file = conf_dir() / "model" / f"{name}.yaml"
+    file = next(file for file in FILES if file.stem == name)
     cls: Any = target(file)
     fields = {f.name for f in dataclasses.fields(cls)}
     tiny = dict(getattr(cls, "tiny", {}))
@@ -72,13 +84,13 @@ def model(name: str, variant: str = "", **changes: Any) -> Any:
                 "seq_len": None,
                 "seed": 0,
                 "precision": {"format": "auto"},
-                "model": OmegaConf.load(file),
+                "model": spelt(file),
             },
             small,
         ),
         resolve=True,
     )
-    node = {k: v for k, v in composed["model"].items() if k not in ("_target_", "defaults")}
+    node = {k: v for k, v in composed["model"].items() if k != "_target_"}
     node |= {
         k: v
         for k, v in {"weights": "random", "calibration_tokens": 1, "probe_sentences": 2}.items()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -18,7 +21,8 @@ from tests.conftest import ROOT, icd
 TEXT = (ROOT / "docs" / "adding.md").read_text("utf-8")
 EXCERPTS = re.findall(r"<!-- (\S+) -->\n```\w+\n(.*?)```", TEXT, re.S)
 ROWS = re.findall(r"^\| (.+?) \| `(.+)` \| (\d) \|$", TEXT, re.M)
-OWN = re.search(r"python -m icd (--config-dir .*)", TEXT)[1].split()
+OWN = re.search(r"python -m icd (--config-dir .* transform=.*)", TEXT)[1].split()
+PROOFS = "layouts or left_out or compact or estimate or longest or padded"
 QUICK = ["measure=smoke", "device=cpu", "tracking=none", "hydra.run.dir=run"]
 
 
@@ -62,6 +66,28 @@ def test_a_package_of_ones_own_runs_with_one_of_each_group_and_runs_again(own):
     }  # fmt: skip
     again = ["pipeline=linear", "hydra.run.dir=again", "--config-dir", "myconf"]
     done = icd("rerun", "run", *again, cwd=own)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_contract_is_proved_of_an_encoder_in_a_folder_of_ones_own(own):
+    words = ["-p", "no:cacheprovider", "tests/test_contracts.py", "-k", f"myelectra and ({PROOFS})"]
+    path = os.pathsep.join([str(own), str(ROOT / "src"), str(ROOT)])
+    env = {**os.environ, "PYTHONPATH": path, "ICD_OWN_CONF": str(own / "myconf")}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words], cwd=ROOT, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= 15
+
+
+@pytest.mark.slow
+def test_an_encoder_on_top_of_berts_yaml_runs(own):
+    words = ["--config-dir", "myconf", "model=myelectra", "seq_len=16", *QUICK[:-1], "hydra.run.dir=electra"]
+    done = icd(*words, cwd=own)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((own / "electra" / "metrics.json").read_text())
+    assert record["model"]["family"] == "electra" and record["equivalence"]["ok"]
+    done = icd("rerun", "electra", "pipeline=dense", "hydra.run.dir=e2", "--config-dir", "myconf", cwd=own)
     assert done.returncode == 0, done.stderr
 
 

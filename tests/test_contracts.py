@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from scipy import sparse
 
 from icd.config import conf_dir
 from icd.contracts import Site, TensorAxis, check_permutation, inverse
-from icd.errors import VerificationError
+from icd.errors import ConfigError, VerificationError
 from icd.model.calibration import collect
 from icd.model.declared import check_sites
 from icd.own import named_class
@@ -119,6 +120,24 @@ def test_a_model_names_itself_and_is_the_same_when_it_is_built_again(name):
     assert len(first.calibration) == len(again.calibration)
 
 
+@pytest.mark.parametrize("name", [families.marked(name, name) for name in NAMES])
+def test_the_longest_sequence_that_is_not_refused_runs_and_so_does_an_extended_one(name):
+    skip_without_its_package(name)
+    if "extend_positions" not in {f.name for f in dataclasses.fields(type(families.model(name)))}:
+        pytest.skip("no position table")
+    with pytest.raises(ConfigError, match=r"position table of \d+; use a shorter") as caught:
+        families.model(name, seq_len=10**6)
+    table = int(re.search(r"table of (\d+)", str(caught.value))[1])
+    for more in (0, 5):
+        model = families.model(name, seq_len=table + more, batch_size=1, extend_positions=bool(more))
+        workload = model.build()
+        out = workload.forward(workload.module, workload.inputs)
+        assert out.shape[:2] == (1, table + more)
+        assert ("extended-positions" in workload.card.tags) == bool(more)
+        rows = workload.module.embeddings.position_embeddings.weight[-table - more :]
+        assert torch.equal(rows[table:], rows[:more]) and not torch.equal(rows[0], rows[1])
+
+
 def test_the_record_can_say_what_the_model_is(workload):
     card, out = workload.card, workload.forward(workload.module, workload.inputs)
     assert card.family and card.source and card.weights
@@ -126,6 +145,13 @@ def test_the_record_can_say_what_the_model_is(workload):
     assert workload.tokens == out.shape[0] * out.shape[1] and torch.isfinite(out).all()
     assert not workload.module.training and not any(p.requires_grad for p in workload.module.parameters())
     assert all(p.dtype == torch.float32 for p in workload.module.parameters() if p.is_floating_point())
+
+
+def test_the_estimate_of_memory_counts_the_model_s_parameters(workload):
+    footprint = families.model(workload.card.name).footprint()
+    if footprint is not None:
+        assert footprint.params == pytest.approx(workload.card.params, rel=0.02)
+        assert footprint.tokens == workload.tokens and footprint.activations > 0
 
 
 def test_declared_sites_fit_the_module_and_count_what_follows_them(workload):

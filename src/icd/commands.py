@@ -16,7 +16,9 @@ class Command(NamedTuple):
 WORDS: dict[str, Command] = {
     "doctor": Command("icd.tools.doctor", "", "what can be measured on this machine, and why not the rest"),
     "fetch": Command(
-        "icd.tools.fetch", "model=NAME[,NAME...]|all", "keep trained models here, for runs without a network"
+        "icd.tools.fetch",
+        "model=NAME[,NAME...]|all [--config-dir FOLDER]",
+        "keep trained models here, for runs without a network",
     ),
     "report": Command(
         "icd.tools.report", "RUN...", "write report.html and report.csv of finished runs again"

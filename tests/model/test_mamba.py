@@ -114,6 +114,10 @@ def test_the_reference_scan_is_tagged_and_every_scan_is_named_in_the_record():
     assert chosen.choices("cpu") == {"scan": "reference", "conv": "plain"}
     assert default.choices("cpu") == {"scan": "chunked", "conv": "plain"}
     assert default.choices("cuda:0") == {"scan": "triton", "conv": "triton"}
+    stood_in = tiny_mamba(scan="triton").choices("cpu")
+    assert (stood_in["scan"], stood_in["scan_asked"]) == ("chunked", "triton")
+    assert stood_in["scan_reason"] == "triton runs on CUDA alone, and this is cpu"
+    assert "scan_asked" not in tiny_mamba(scan="triton").choices("cuda:0")
     with pytest.raises(ConfigError, match=r"model\.scan='loop'"):
         tiny_mamba(scan="loop")
 

@@ -38,6 +38,7 @@ def test_own_sentences_are_read_and_named_in_the_record_by_base_name_and_digest(
     assert len(used["calibration_text"]["sha256"]) == 64
     probes = probe_batches(Words(), 3, "mine.txt")
     assert probes[0]["input_ids"].shape == (3, 4)
+    assert probes[0]["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 0]]
     with pytest.raises(ConfigError, match=r"expected 1 to 3, the sentences that mine.txt holds"):
         probe_batches(Words(), 4, "mine.txt")
 

@@ -104,6 +104,15 @@ def test_a_prefix_starts_the_child_and_its_result_comes_back(tmp_path):
         isolate.run_child("dance", {}, tmp_path, print, prefix=("env", "A=1"), timeout_s=60)
 
 
+def test_a_childs_threads_sleep_soon_unless_the_user_says_how_they_wait():
+    assert isolate.surroundings("prepare", {"A": "1"}).items() >= {("A", "1"), ("OMP_WAIT_POLICY", "PASSIVE")}
+    assert isolate.surroundings("measure", {})["GOMP_SPINCOUNT"] == "10000"
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        for stage in ("prepare", "measure"):
+            env = isolate.surroundings(stage, {name: "7"})
+            assert env[name] == "7" and len({"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(env)) == 1
+
+
 def test_a_prefix_that_does_not_start_the_child_is_told_in_its_own_words(tmp_path):
     prefix = ("sh", "-c", "echo ==ERROR== unrecognised option; exit 1")
     with pytest.raises(MeasurementError, match=r"code 1 and no result; it last wrote: ==ERROR== unrec"):

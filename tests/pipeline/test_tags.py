@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from icd.pipeline.tags import busy, clock_tags
+from icd.pipeline.tags import busy, clock_tags, tags
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,26 @@ def test_unlocked_is_said_only_where_free_clocks_were_seen(held, tags):
 def test_busy_is_a_load_noticeably_above_the_machines_cores(start, loads, cores, said):
     cpu = {"machine_cores": cores, "load_1min": start}
     assert busy(cpu, [{"load_1min": load} for load in loads]) is said
+
+
+@pytest.mark.parametrize(
+    ("source", "own", "said"),
+    [
+        ("measured", [], set()),
+        ("simulated", [], {"simulated", "emulated"}),
+        ("simulated", ["simulated"], {"simulated"}),
+    ],
+)
+def test_a_precision_that_is_not_executed_is_emulated_and_a_device_simulated(source, own, said):
+    blocks = ("latency_ms", "latency_cold_ms", "l2", "l2_cold", "energy")
+    record = {
+        "model": {"tags": own, "weights": "pretrained"},
+        "arms": {"dense": {block: {"source": source} for block in blocks}},
+        "solver": {"time_limited": []},
+        "config": {"measure": "paper", "device": "cpu"},
+        "rollback": {"triggered": False},
+        "iterations": [],
+        "compare": {},
+    }
+    env = {"measured": [{"throttling": [], "load_1min": 0.0}], "cpu": {"machine_cores": 2, "load_1min": 0.0}}
+    assert set(tags(record, env)) == said

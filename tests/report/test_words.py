@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from icd.report.caveats import badges, caveats
+from icd.report.phrases import no_device
 from icd.report.words import solver_sentence, verdict
 from tests.report.build import ITERATIVE, metrics, missing, ratio, simulate
 
@@ -19,6 +20,13 @@ def with_latency(block, name="iterative_vs_linear"):
 
 def text(record) -> str:
     return " ".join(verdict(record).sentences)
+
+
+def test_the_headline_of_a_scan_that_looped_in_python_says_what_it_is_worth():
+    record = metrics()
+    record["tags"] = ["reference-scan"]
+    said = verdict(record).sentences[0]
+    assert "Python loop over time, so no latency of this run is to be published; quality" in said
 
 
 def test_win_states_change_interval_n_and_floor():
@@ -64,6 +72,20 @@ def test_simulated_is_said_in_the_first_sentence_and_gets_no_verdict():
     assert said.word == "SIMULATED"
     assert said.sentences[0].startswith("Simulated, nothing was timed")
     assert "WIN" not in " ".join(said.sentences)
+
+
+def test_a_precision_that_was_emulated_is_no_simulated_device():
+    record = simulate(metrics())
+    record["config"]["precision"] = "fp8"
+    record["tags"].append("emulated")
+    said = verdict(record)
+    assert said.word == "SIMULATED" and "computed latency" not in said.sentences[0]
+    assert said.sentences[0].startswith(
+        "Simulated: fp8 was not executed here but rounded to and computed in float32; so emulated, "
+    )
+    assert "The precision was not executed" in " ".join(caveats(record, {}))
+    assert "model of the device" not in " ".join(caveats(record, {}))
+    assert no_device(simulate(metrics())) and not no_device(record)
 
 
 def test_missing_latency_gives_its_reason():

@@ -178,6 +178,19 @@ def test_an_unpaired_run_can_still_fail_on_a_computed_cost():
     assert gate("mock").evaluate(record)["pass"] is False
 
 
+@pytest.mark.parametrize("name", ["smoke", "strict"])
+def test_figures_of_a_python_loop_pass_no_measured_check_and_computed_ones_still_count(name):
+    record = {**metrics(latency=measured(-30.0, -31.0, -32.0)), "tags": ["reference-scan"]}
+    result = gate(name).evaluate(record)
+    assert result["pass"] is None
+    for check in result["checks"]:
+        if check["name"] == "quality_loss":
+            assert check["pass"] is True
+        else:
+            assert check["pass"] is None and check["p_value"] is None and "Python loop" in check["reason"]
+    assert gate("mock").evaluate(record)["pass"] is True
+
+
 def test_another_comparison_can_be_judged_and_an_absent_one_is_undecided():
     record = metrics()
     record["compare"]["linear_vs_dense"] = {"latency": latency(-5, -4)}

@@ -134,6 +134,24 @@ def test_minilm_comes_with_a_package(monkeypatch, capsys):
     assert "Apache-2.0, SHA-256" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("option", [["--config-dir", "own"], ["--config-dir=own"]])
+def test_models_of_ones_own_folder_are_fetched_too(data, hub, tmp_path, monkeypatch, capsys, option):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own" / "model").mkdir(parents=True)
+    (tmp_path / "own" / "model" / "mine.yaml").write_text("_target_: a.B\nname: mine\nrepo: some/mine\n")
+    hub.repos["some/mine"] = SINGLE
+    assert dispatch(["fetch", *option, "model=mine,bert"]) == 0
+    assert {p.name for p in (data / "models").iterdir()} == {"mine", "bert-base-uncased"}
+    with pytest.raises(ConfigError, match="model=mine: unknown model"):
+        dispatch(["fetch", "model=mine"])
+    for words, said in (
+        (["model=bert", "--config-dir"], "usage: icd fetch"),
+        (["--config-dir", "none", "model=bert"], "folder 'none' is not there"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            dispatch(["fetch", *words])
+
+
 def test_all_is_every_model_with_published_weights():
     files = (conf_dir() / "model").glob("*.yaml")
     published = {file.stem for file in files if yaml.safe_load(file.read_text()).get("repo")}

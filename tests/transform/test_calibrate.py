@@ -35,6 +35,16 @@ def test_the_largest_input_of_every_linear_layer_is_collected_over_all_batches()
     assert len(seen) == 2 and found["encoder.layer.1.output.dense"] == max(seen)
 
 
+@pytest.mark.parametrize("batches", [([-7.0, 1.0], [2.0, 3.0]), ([2.0, 3.0], [-7.0, 1.0])])
+def test_the_largest_magnitude_counts_whatever_its_sign_and_batch(batches):
+    module = nn.Sequential(nn.Linear(2, 2))
+    inputs = tuple({"x": torch.tensor([batch])} for batch in batches)
+    workload = dataclasses.replace(
+        tiny_bert(), module=module, forward=lambda m, given: m(given["x"]), calibration=inputs
+    )
+    assert collect_amax(workload) == {"0": 7.0}
+
+
 def test_scales_travel_through_engine_and_fusion_to_the_executed_layers():
     workload = Channel(0.5, "magnitude", ["heads", "neurons"], 0).apply(tiny_bert(), None)
     found = collect_amax(workload)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from icd.contracts import Activations
 from icd.errors import ConfigError
 from icd.model.calibration import collect
 from icd.transform.channel import Channel
@@ -105,3 +106,23 @@ def test_q_and_k_dimensions_are_scored_by_what_they_add_to_the_scores():
 def test_the_residual_is_never_removed():
     with pytest.raises(ConfigError, match="residual is the order of the model's output"):
         channel(groups=["residual"]).apply(tiny_bert(kinds=("residual",)), None)
+
+
+@pytest.mark.parametrize("attention", ["heads", "dims"])
+def test_wanda_is_weight_times_norm_of_the_input_summed_over_a_channel(attention):
+    workload = tiny_bert(attention=attention)
+    rng = np.random.default_rng(0)
+    norms = {s.name: rng.lognormal(sigma=2, size=s.size * s.repeat) for s in workload.sites}
+    values = {s.name: np.zeros((1, s.size), np.float32) for s in workload.sites}
+    activations = Activations(values, norms, 1)
+    groups = ["heads", "neurons", "vo_dims"]
+    layouts = {s.name: rng.permutation(s.size).astype(np.int32) for s in workload.sites}
+    for given in (workload, permute(workload, layouts)):
+        pruned = Channel(0.5, "wanda", groups, 0).apply(given, activations)
+        for site in (s for s in workload.sites if s.group in groups):
+            weight = workload.module.get_parameter(f"{site.activation}.weight").double().numpy()
+            axis = next(a for a in site.axes if a.parameter == f"{site.activation}.weight" and a.dim == 1)
+            columns = weight[:, axis.offset : axis.offset + site.size * axis.repeat]
+            score = ((columns * norms[site.name]) ** 2).sum(0).reshape(site.size, -1).sum(1)
+            kept = np.sort(np.argsort(score)[site.size // 2 :])
+            assert np.array_equal(np.flatnonzero(pruned.live_mask(site)), kept), site.name

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from icd.errors import ConfigError
 from icd.measure.simulate import Layer, linear_layers
 from icd.transform import executed
 from icd.transform.calibrate import attach_amax
@@ -80,7 +81,7 @@ def test_int8_on_the_cpu_with_groups_runs_int_mm_and_says_so():
     assert record["layers"] == {"torch._int_mm": 12} and record["dtype"] == "int8"
     assert (record["weight_scales"], record["group_size"], record["calibration"]) == ("group", 32, "dynamic")
     assert record["scales"].startswith("weights one a row and group of 32 columns, in the arm's layout; ")
-    simulated = round_linears(copy.deepcopy(workload.module), "int8", "row", 32)
+    simulated, _ = round_linears(copy.deepcopy(workload.module), "int8", "row", 32)
     expected = workload.forward(simulated, workload.inputs)
     assert relative(workload.forward(module, workload.inputs), expected) < 1e-2
 
@@ -140,6 +141,28 @@ def test_the_simulator_sees_the_layers_in_every_precision():
 def test_a_layer_on_the_cpu_is_replaced_wherever_it_lies():
     cast, layers = on_cpu(nn.Sequential(nn.Sequential(linear()), nn.ReLU()))
     assert isinstance(cast[0][0], DynamicInt8Linear) and sum(layers.values()) == 1
+
+
+@pytest.mark.parametrize("name", ["fp8", "int8"])
+def test_a_layer_with_two_names_is_replaced_under_both_and_counted_once(name):
+    shared = linear(64, 64)
+    module = nn.Sequential(shared, nn.ReLU(), shared)
+    cast, record = Precision(name, "simulate").cast(module, "cpu")
+    assert cast[0] is cast[2] and type(cast[0]) is not nn.Linear
+    assert list(record["layers"].values()) == [1]
+
+
+@pytest.mark.parametrize("name", ["fp8", "int8"])
+def test_a_forward_that_reads_a_weight_by_itself_is_refused_and_classes_of_linear_stay(name):
+    layer = nn.TransformerEncoderLayer(64, 4, 128, batch_first=True).eval().requires_grad_(False)
+    cast, record = Precision(name, "simulate").cast(layer, "cpu")
+    assert record["layers"].pop("float32") == 1 and list(record["layers"].values()) == [2]
+    assert isinstance(cast.self_attn.out_proj, nn.Linear)
+    sentence = (
+        f"precision={name}: the model's forward reads the weight of a linear layer instead of calling it"
+    )
+    with pytest.raises(ConfigError, match=sentence):
+        cast(torch.randn(1, 4, 64))
 
 
 @pytest.mark.gpu

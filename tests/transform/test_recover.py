@@ -55,6 +55,36 @@ def test_a_refit_is_numpys_least_squares_on_the_stacked_system(biased, pattern):
     assert missed["missed_after"] < missed["missed_before"]
 
 
+def test_a_later_layer_is_fitted_on_what_the_recovered_model_gives_it():
+    dense = tiny_bert(layers=3)
+    pruned = channel().apply(dense, collect(dense))
+    name = "encoder.layer.2.output.dense"
+    row = next(r for r in pruned.notes["recover"]["consumers"] if r["module"] == name)
+    seen = {"given": [], "dense": [], "ours": []}
+
+    def keep(key, module, before=False):
+        hook = (lambda _, a: seen[key].append(a[0])) if before else (lambda _, a, y: seen[key].append(y))
+        return module.register_forward_pre_hook(hook) if before else module.register_forward_hook(hook)
+
+    hooks = [
+        keep("given", pruned.module.encoder.layer[2], before=True),
+        keep("ours", pruned.module.get_submodule(name)),
+        keep("dense", dense.module.get_submodule(name)),
+    ]
+    for batch in dense.calibration:
+        pruned.forward(pruned.module, batch)
+        dense.module.encoder.layer[2](seen["given"][-1])
+    for hook in hooks:
+        hook.remove()
+    ours, wanted = (torch.cat(seen[key]).flatten(0, 1).double() for key in ("ours", "dense"))
+    missed = (ours - wanted).square().sum() / (wanted - wanted.mean(0)).square().sum()
+    assert row["missed_after"] == pytest.approx(float(missed), rel=1e-3)
+
+
+def test_the_ridge_is_a_hundredth_of_the_inputs_variance():
+    assert RIDGE == 0.01
+
+
 def test_the_same_values_come_out_bit_for_bit_in_any_layout_and_on_a_second_run():
     workload = tiny_bert()
     activations = collect(workload)

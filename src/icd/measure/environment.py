@@ -91,13 +91,14 @@ def load_1min() -> float | None:
 
 
 def torch_environment(device: str) -> dict[str, Any]:
-    """What torch says in the process that was timed: device, threads, capabilities."""
+    """What torch says in the process that was timed: device, threads and how they wait, capabilities."""
     import torch
 
     out: dict[str, Any] = {
         "device": device,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
+        "waiting": {k: os.environ[k] for k in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT") if k in os.environ},
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
     }
     if device.startswith("cuda"):

@@ -13,15 +13,22 @@ from functools import partial
 from typing import Any, ClassVar
 
 from icd.contracts import Footprint, ModelCard, Workload
-from icd.model.encoder import check_positions, encoder_footprint, extend_positions, last_hidden_state
+from icd.model.encoder import (
+    check_positions,
+    encoder_footprint,
+    extend_positions,
+    last_hidden_state,
+    positions_of,
+)
 from icd.model.encoder_sites import BERT, KINDS, Attention, Names, encoder_sites
 from icd.model.kinds import check_kinds
 from icd.model.prompts import Prompts, check_ids, check_prompts, own_inputs, prompts_used, rows_of
 from icd.model.text import locate, texts_used
 from icd.model.tokens import random_tokens, text_tokens
-from icd.model.weights import check_weights, digest, find, shape_of
+from icd.model.trained import read_trained
+from icd.model.weights import check_weights, digest, find, origin, shape_of
 
-POSITIONS = 512
+POSITIONS = 512  # of a position table, unless a shape or a directory says otherwise
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class Bert:
 
     ``family`` and ``names``: what is recorded, and where the library's model keeps its parts; `library`:
     its classes. ``shape``: what the library's configuration of random weights has other than its defaults;
-    ``tiny``: a shape for tests.
+    ``tiny``: a shape for tests. ``licences``: as the model cards of repositories state them.
     """
 
     simulated: ClassVar[bool] = False
@@ -38,6 +45,10 @@ class Bert:
     names: ClassVar[Names] = BERT
     kinds: ClassVar[tuple[str, ...]] = KINDS
     shape: ClassVar[Mapping[str, int]] = {}
+    licences: ClassVar[Mapping[str, str]] = {
+        "google-bert/bert-base-uncased": "Apache-2.0",
+        "google-bert/bert-large-uncased": "Apache-2.0",
+    }
     tiny: ClassVar[Mapping[str, Any]] = {
         "shape": {
             "num_hidden_layers": 2,
@@ -69,7 +80,11 @@ class Bert:
     def __post_init__(self) -> None:
         check_kinds(self.sites, self.kinds)
         check_weights(self.weights)
-        check_positions(self.seq_len or self.default_seq_len, POSITIONS, self.extend_positions, self.name)
+        if self.prompts is None or self.seq_len:  # else the length of the prompts decides
+            word = "max_position_embeddings"
+            rows = shape_of(self.weights, {word: POSITIONS + self.names.first_position, **self.shape})[word]
+            asked, known = self.seq_len or self.default_seq_len, rows - self.names.first_position
+            check_positions(asked, known, self.extend_positions, self.name)
 
     def check(self) -> None:
         """Nothing beyond the base packages is needed; ConfigError without a text that is named."""
@@ -113,16 +128,20 @@ class Bert:
         batch, seq_len = self.batch_size or self.default_batch_size, self.seq_len or self.default_seq_len
         if own is not None:
             batch, seq_len = own.shape
-            check_positions(seq_len, POSITIONS, self.extend_positions, self.name)
         if folder is None:
             torch.manual_seed(self.seed)
             module = model(config(**self.shape), **options)
             vocabulary = module.config.vocab_size
-            tokens = random_tokens(1000, vocabulary, (batch, seq_len), self.calibration_tokens, self.seed)
-        else:
-            module = model.from_pretrained(
-                folder, attn_implementation="sdpa", use_safetensors=True, local_files_only=True, **options
+            tokens = random_tokens(
+                1000,
+                vocabulary,
+                (batch, seq_len),
+                self.calibration_tokens,
+                self.seed,
+                longest=positions_of(module, self.names),
             )
+        else:
+            module = read_trained(model, folder, self.name, attn_implementation="sdpa", **options)
             tokens = text_tokens(
                 folder,
                 (batch, seq_len),
@@ -131,13 +150,17 @@ class Bert:
                 self.seed,
                 calibration_text=self.calibration_text,
                 probe_text=self.probe_text,
+                longest=positions_of(module, self.names),
             )
         module.eval().requires_grad_(False)
         check_ids(own, module.config.vocab_size, self.name)
-        extended = extend_positions(module, seq_len)
+        check_positions(seq_len, positions_of(module, self.names), self.extend_positions, self.name)
+        drawn = f"seed {self.seed}", None
+        source, licence = drawn if folder is None else origin(folder, self.repo, self.licences)
+        extended = extend_positions(module, seq_len, self.names)
         return Workload(
             module=module,
-            forward=partial(last_hidden_state, layers=self.names.layers),
+            forward=partial(last_hidden_state, names=self.names),
             inputs=tokens.inputs if own is None else {"input_ids": own},
             sites=encoder_sites(self.names, module.config, self.attention, self.sites),
             card=ModelCard(
@@ -145,9 +168,9 @@ class Bert:
                 family=self.family,
                 params=sum(p.numel() for p in module.parameters()),
                 weights="random" if folder is None else "pretrained",
-                source=f"seed {self.seed}" if folder is None else self.repo,
+                source=source,
                 sha256=None if folder is None else digest(folder),
-                licence=None if folder is None else "Apache-2.0",
+                licence=licence,
                 tags=("extended-positions",) if extended else (),
             ),
             calibration=tokens.calibration,

@@ -15,19 +15,17 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from icd.contracts import ModelCard, Site, TensorAxis, Workload
+from icd.contracts import ModelCard, Workload
 from icd.errors import ConfigError, MissingResource
 from icd.model.prompts import Prompts, check_prompts, encode, prompts_used, read
+from icd.model.sites_file import read_sites
 
 if TYPE_CHECKING:
     import torch
 
     from icd.contracts import Inputs
-
-SITE_KEYS = {"name", "size", "axes", "group", "activation", "counts"}
-AXIS_KEYS = {"parameter", "dim", "offset", "repeat"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class Custom:
     def build(self) -> Workload:
         """The user's module in eval mode, float32, on the CPU."""
         given = self._load()
-        module, inputs = given["module"].float().eval().requires_grad_(False), dict(given["inputs"])
+        module, inputs = given["module"].float().eval().requires_grad_(False), in_float32(given["inputs"])
         if self.prompts is not None:
             inputs = {"input_ids": self._own(given)}
         sites = read_sites(Path(self.sites))
@@ -88,8 +86,8 @@ class Custom:
                 source=self.loader,
                 sha256=digest.hexdigest(),
             ),
-            calibration=tuple(given.get("calibration", ())),
-            probes=tuple(given.get("probes", ())),
+            calibration=tuple(in_float32(batch) for batch in given.get("calibration", ())),
+            probes=tuple(in_float32(batch) for batch in given.get("probes", ())),
             tokens=int(shape[0] * shape[1]) if len(shape) > 1 else int(shape[0]),
             texts=prompts_used(self.prompts, int(shape[0])),
         )
@@ -118,7 +116,34 @@ class Custom:
                 f"model.loader={self.loader!r}: expected a mapping with module and inputs, "
                 f"got {type(given).__name__}"
             )
+        self._check(given)
         return given
+
+    def _check(self, given: Mapping[str, Any]) -> None:
+        import torch
+
+        def refuse(key: str, expected: str, value: Any) -> NoReturn:
+            raise ConfigError(
+                f"model.loader={self.loader!r}: {key}: expected {expected}, got {type(value).__name__}"
+            )
+
+        if not isinstance(given["module"], torch.nn.Module):
+            refuse("module", "a torch.nn.Module", given["module"])
+        for key in ("inputs", "calibration", "probes"):
+            batches = [given[key]] if key == "inputs" else given.get(key, ())
+            if not isinstance(batches, (list, tuple)):
+                refuse(key, "a list of inputs", batches)
+            for batch in batches:
+                if not isinstance(batch, Mapping) or not batch:
+                    refuse(key, "a mapping of names to tensors", batch)
+                for name, value in batch.items():
+                    if not isinstance(value, torch.Tensor):
+                        refuse(f"{key}: {name}", "a tensor", value)
+
+
+def in_float32(inputs: Inputs) -> dict[str, torch.Tensor]:
+    """``inputs`` with floating tensors in float32, as the module is."""
+    return {name: x.float() if x.is_floating_point() else x for name, x in inputs.items()}
 
 
 def forward(module: torch.nn.Module, inputs: Inputs) -> torch.Tensor:
@@ -133,36 +158,3 @@ def forward(module: torch.nn.Module, inputs: Inputs) -> torch.Tensor:
         if isinstance(value, torch.Tensor):
             return value
     raise ConfigError(f"model=custom: the module returned {type(out).__name__}; expected a tensor")
-
-
-def read_sites(path: Path) -> tuple[Site, ...]:
-    """Sites of a YAML file; ConfigError names the entry that does not fit."""
-    import yaml
-
-    try:
-        entries = yaml.safe_load(path.read_text("utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path.name}: not YAML ({str(error).splitlines()[0]})") from error
-    if not isinstance(entries, list) or not entries:
-        raise ConfigError(f"{path.name}: expected a list of sites")
-    return tuple(_site(path.name, number, entry) for number, entry in enumerate(entries, 1))
-
-
-def _site(file: str, number: int, entry: Any) -> Site:
-    where = f"{file}, site {number}"
-    if not isinstance(entry, dict) or not {"name", "size", "axes", "activation"} <= set(entry) <= SITE_KEYS:
-        raise ConfigError(f"{where}: expected name, size, axes and activation (also group, counts)")
-    axes = []
-    for axis in entry["axes"]:
-        if not isinstance(axis, dict) or not {"parameter", "dim"} <= set(axis) <= AXIS_KEYS:
-            raise ConfigError(f"{where}: an axis has parameter and dim (also offset, repeat), got {axis!r}")
-        axes.append(TensorAxis(**axis))
-    counts = tuple((str(path), int(factor)) for path, factor in entry.get("counts", {}).items())
-    return Site(
-        str(entry["name"]),
-        int(entry["size"]),
-        tuple(axes),
-        str(entry.get("group", "neurons")),
-        str(entry["activation"]),
-        counts,
-    )

@@ -33,7 +33,14 @@ def _check_parts(module: torch.nn.Module, site: Site) -> None:
     parameters = dict(module.named_parameters())
     if site.activation not in dict(module.named_modules()):
         raise ConfigError(f"site {site.name}: the module has no submodule {site.activation!r}")
+    if not site.axes or site.size < 1:
+        raise ConfigError(f"site {site.name}: expected a channel and an axis or more")
     for axis in (*site.axes, *site.factors):
+        if min(axis.dim, axis.offset, axis.repeat - 1) < 0:
+            raise ConfigError(
+                f"site {site.name}: {axis.parameter}: dim and offset count from 0 and repeat from 1; "
+                f"got {axis.dim}, {axis.offset} and {axis.repeat}"
+            )
         if axis.parameter not in parameters:
             raise ConfigError(f"site {site.name}: the module has no parameter {axis.parameter!r}")
         shape = parameters[axis.parameter].shape

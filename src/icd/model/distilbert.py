@@ -34,6 +34,7 @@ class DistilBert(Bert):
         words={"hidden_size": "dim", "num_hidden_layers": "n_layers", "intermediate_size": "hidden_dim"},
     )
     shape: ClassVar[Mapping[str, int]] = {"n_layers": 6}
+    licences: ClassVar[Mapping[str, str]] = {"distilbert/distilbert-base-uncased": "Apache-2.0"}
     tiny: ClassVar[Mapping[str, Any]] = {
         "shape": {"n_layers": 2, "dim": 64, "n_heads": 4, "hidden_dim": 256, "vocab_size": 1200}
     }

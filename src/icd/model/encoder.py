@@ -23,8 +23,8 @@ BASE = {
 }
 
 
-def last_hidden_state(module: torch.nn.Module, inputs: Inputs, layers: str = "encoder.layer") -> torch.Tensor:
-    """Hidden states of the last of ``layers`` of an encoder, (batch, seq_len, hidden).
+def last_hidden_state(module: torch.nn.Module, inputs: Inputs, names: Names = BERT) -> torch.Tensor:
+    """Hidden states of the last layer of an encoder, (batch, seq_len, hidden).
 
     Inputs without an ``attention_mask`` go through embeddings and layers directly: the model's own
     forward builds a mask of zeros while a CUDA graph is captured, and a mask takes flash attention away.
@@ -33,7 +33,9 @@ def last_hidden_state(module: torch.nn.Module, inputs: Inputs, layers: str = "en
         return module(**inputs).last_hidden_state
     model: Any = module
     hidden = model.embeddings(input_ids=inputs["input_ids"])
-    for layer in model.get_submodule(layers):
+    if names.project:
+        hidden = model.get_submodule(names.project)(hidden)
+    for layer in model.get_submodule(names.layers):
         hidden = layer(hidden)
     return hidden
 
@@ -47,9 +49,11 @@ def encoder_footprint(shape: Mapping[str, int], batch: int, seq_len: int, names:
     """
     h, f, n, vocabulary = (shape.get(names.word(k), base) for k, base in BASE.items())
     rows = vocabulary + max(512, seq_len) + (2 if "token_type_embeddings" in names.tables else 0)
+    e = shape.get(names.word("embedding_size"), h)
+    between = e * h + h if names.project else 0
     tokens = batch * seq_len
     return Footprint(
-        params=rows * h + 2 * h + n * (4 * (h * h + h) + 2 * h * f + f + h + 4 * h),
+        params=(rows + 2) * e + between + n * (4 * (h * h + h) + 2 * h * f + f + h + 4 * h),
         tokens=tokens,
         activations=4 * tokens * max(7 * h, 3 * h + 2 * f),
         channels=n * (f + h) + h,  # where every kind of site is laid out
@@ -66,7 +70,19 @@ def check_positions(asked: int, table: int, extend: bool, model: str) -> None:
         )
 
 
-def extend_positions(module: torch.nn.Module, seq_len: int) -> bool:
+def position_table(module: torch.nn.Module) -> torch.nn.Embedding:
+    """An encoder's position table."""
+    embeddings: Any = module.embeddings
+    table: torch.nn.Embedding = embeddings.position_embeddings
+    return table
+
+
+def positions_of(module: torch.nn.Module, names: Names) -> int:
+    """Positions that an encoder's table has."""
+    return position_table(module).num_embeddings - names.first_position
+
+
+def extend_positions(module: torch.nn.Module, seq_len: int, names: Names = BERT) -> bool:
     """Repeat the rows of an encoder's position table up to ``seq_len``, in place; whether that was needed.
 
     What such a model says means nothing; its shapes and kernels are those of a longer table.
@@ -74,12 +90,13 @@ def extend_positions(module: torch.nn.Module, seq_len: int) -> bool:
     import torch
 
     embeddings: Any = module.embeddings
-    table = embeddings.position_embeddings.weight
-    if seq_len <= table.shape[0]:
+    table = position_table(module).weight
+    first, known = names.first_position, positions_of(module, names)
+    if seq_len <= known:
         return False
-    rows = torch.arange(seq_len) % table.shape[0]
+    rows = torch.cat([torch.arange(first), first + torch.arange(seq_len) % known])
     embeddings.position_embeddings = torch.nn.Embedding.from_pretrained(table[rows].clone(), freeze=True)
-    embeddings.position_ids = torch.arange(seq_len).expand((1, -1))
+    embeddings.position_ids = torch.arange(len(rows)).expand((1, -1))
     if "token_type_ids" in dict(embeddings.named_buffers()):
-        embeddings.token_type_ids = torch.zeros((1, seq_len), dtype=torch.long)
+        embeddings.token_type_ids = torch.zeros((1, len(rows)), dtype=torch.long)
     return True

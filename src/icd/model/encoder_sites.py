@@ -26,7 +26,9 @@ class Names:
 
     ``layers``: the list of layers, from the model; ``tables``: those behind ``embeddings.``; the rest are
     paths inside a layer. ``attention`` holds the counts ``heads`` (how many), ``width`` (dimensions of all)
-    and ``attention_head_size``, and ``scaling``. ``words``: the configuration's own for BERT's.
+    and ``attention_head_size``, and ``scaling``. ``words``: the configuration's own for BERT's. ``project``:
+    the linear layer between embeddings and layers, from the model, where embeddings are narrower (ELECTRA).
+    ``first_position``: the row of the position table that a first token takes (2 in RoBERTa).
     """
 
     layers: str
@@ -42,6 +44,8 @@ class Names:
     width: str
     tables: tuple[str, ...]
     words: Mapping[str, str] = field(default_factory=dict)
+    project: str = ""
+    first_position: int = 0
 
     def word(self, bert: str) -> str:
         """The family's word for one of ``BertConfig``."""
@@ -176,9 +180,10 @@ def score_site(names: Names, layer: str, config: Any, head: int) -> Site:
 
 
 def residual_site(names: Names, config: Any) -> Site:
-    """The residual stream: embeddings, every norm, all inputs and outputs of every layer."""
-    axes = [TensorAxis(f"embeddings.{table}.weight", 1) for table in names.tables]
-    axes += _rows("embeddings.LayerNorm")
+    """The residual stream: embeddings or what projects them, every norm, all inputs and outputs of layers."""
+    axes = _rows(names.project or "embeddings.LayerNorm")
+    if not names.project:
+        axes += [TensorAxis(f"embeddings.{table}.weight", 1) for table in names.tables]
     for i in range(config.num_hidden_layers):
         layer = f"{names.layers}.{i}"
         axes += [TensorAxis(f"{layer}.{part}.weight", 1) for part in names.inputs]

@@ -17,11 +17,10 @@ from icd.model.kinds import check_kinds
 from icd.model.prompts import Prompts, check_ids, check_prompts, own_inputs, prompts_used, rows_of
 from icd.model.scan import PACKAGE, check_installed, check_scan, executed_scan
 from icd.model.tokens import random_tokens, text_tokens
-from icd.model.weights import check_weights, digest, find, shape_of
+from icd.model.trained import read_trained
+from icd.model.weights import check_weights, digest, find, origin, shape_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import torch
 
     from icd.contracts import Inputs
@@ -117,6 +116,8 @@ class Mamba:
 
     def build(self) -> Workload:
         """Weights, sites, timed inputs and, for trained weights, calibration text and probes."""
+        from transformers import MambaModel
+
         from icd.model.mamba_module import MambaStack
         from icd.model.mamba_sites import mamba_sites
 
@@ -132,7 +133,7 @@ class Mamba:
         batch, seq_len = self.batch_size or self.default_batch_size, self.seq_len or self.default_seq_len
         if own is not None:
             batch, seq_len = own.shape
-        model = self._random() if folder is None else _trained(folder)
+        model = self._random() if folder is None else read_trained(MambaModel, folder, self.name)
         module = MambaStack(model, self.scan).eval().requires_grad_(False)
         check_ids(own, module.embeddings.num_embeddings, self.name)
         if folder is None:
@@ -143,6 +144,8 @@ class Mamba:
             tokens = text_tokens(
                 folder, (batch, seq_len), self.calibration_tokens, self.probe_sentences, self.seed
             )
+        drawn = f"seed {self.seed}", None
+        source, licence = drawn if folder is None else origin(folder, self.repo, {})
         return Workload(
             module=module,
             forward=hidden_states,
@@ -153,9 +156,9 @@ class Mamba:
                 family="mamba",
                 params=sum(p.numel() for p in module.parameters()),
                 weights="random" if folder is None else "pretrained",
-                source=f"seed {self.seed}" if folder is None or self.repo is None else self.repo,
+                source=source,
                 sha256=None if folder is None else digest(folder),
-                licence=None if folder is None else "Apache-2.0",
+                licence=licence,
                 tags=("reference-scan",) if self.scan == "reference" else (),
             ),
             calibration=tokens.calibration,
@@ -184,22 +187,18 @@ class Mamba:
         )
 
 
-def _trained(folder: Path) -> Any:
-    """The library's model with the weights of ``folder``, in float32."""
-    import torch
-    from transformers import MambaModel
-
-    return MambaModel.from_pretrained(
-        folder, use_safetensors=True, local_files_only=True, dtype=torch.float32
-    )
-
-
 def hidden_states(module: torch.nn.Module, inputs: Inputs) -> torch.Tensor:
     """Hidden states behind the final norm, (batch, seq_len, hidden); padding is on the right."""
     return module(inputs["input_ids"])
 
 
 def choices(scan: str, device: str) -> Mapping[str, Any]:
-    """The scan, and the convolution beside it, that run on ``device``, for the record."""
+    """The scan, and the convolution beside it, that run on ``device``, for the record.
+
+    Where another one was asked for by name, that as well and why it does not run.
+    """
     name = executed_scan(scan, device)
-    return {"scan": name, "conv": "triton" if name in PACKAGE else "plain"}
+    ran = {"scan": name, "conv": "triton" if name in PACKAGE else "plain"}
+    if scan in ("auto", name):
+        return ran
+    return {**ran, "scan_asked": scan, "scan_reason": f"{scan} runs on CUDA alone, and this is {device}"}

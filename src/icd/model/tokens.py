@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from icd.contracts import Inputs
 
 BATCH, LENGTH = 8, 128  # of a calibration batch
+PROBE = 64  # tokens of a probe at most
 
 
 class Tokens(NamedTuple):
@@ -29,8 +30,19 @@ def chunks(calibration_tokens: int) -> int:
     return max(1, -(-calibration_tokens // (BATCH * LENGTH)))
 
 
-def random_tokens(low: int, high: int, shape: tuple[int, int], calibration_tokens: int, seed: int) -> Tokens:
-    """Uniform ids from ``low`` up to ``high``; no probes, for they would say nothing."""
+def random_tokens(
+    low: int,
+    high: int,
+    shape: tuple[int, int],
+    calibration_tokens: int,
+    seed: int,
+    *,
+    longest: int = LENGTH,
+) -> Tokens:
+    """Uniform ids from ``low`` up to ``high``; no probes, for they would say nothing.
+
+    ``longest``: tokens that a sequence of calibration may have, where a position table is short.
+    """
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -41,7 +53,7 @@ def random_tokens(low: int, high: int, shape: tuple[int, int], calibration_token
     def draw(*shape: int) -> dict[str, torch.Tensor]:
         return {"input_ids": torch.randint(low, high, shape, generator=generator, device="cpu")}
 
-    return Tokens(draw(*shape), tuple(draw(BATCH, LENGTH) for _ in range(batches)), ())
+    return Tokens(draw(*shape), tuple(draw(BATCH, min(LENGTH, longest)) for _ in range(batches)), ())
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -73,16 +85,21 @@ def text_tokens(
     *,
     calibration_text: str | None = None,
     probe_text: str | None = None,
+    longest: int = LENGTH,
 ) -> Tokens:
     """The text that ships, or the user's files, through the tokenizer in ``folder``.
 
-    Probes are padded on the right.
+    Probes are padded on the right. ``longest``: tokens that a sentence may have, where a position table is
+    short.
 
     Raises `MissingResource` where ``folder`` holds no tokenizer.
     """
     from icd.model.text import calibration_batches, packed, probe_batches
 
     tokenizer = load_tokenizer(folder)
-    calibration = calibration_batches(tokenizer, calibration_tokens, calibration_text)
+    calibration = calibration_batches(
+        tokenizer, calibration_tokens, calibration_text, max_length=min(LENGTH, longest)
+    )
     inputs = {"input_ids": packed(tokenizer, *shape, start=seed)}
-    return Tokens(inputs, calibration, probe_batches(tokenizer, probe_sentences, probe_text))
+    probes = probe_batches(tokenizer, probe_sentences, probe_text, max_length=min(PROBE, longest))
+    return Tokens(inputs, calibration, probes)

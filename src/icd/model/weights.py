@@ -11,9 +11,12 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from icd.errors import ConfigError, MissingResource
 from icd.model.hub import CONFIG, INDEX, SINGLE, HubError, cache_name, cached, download
+
+MANIFEST = "icd-manifest.json"  # what `icd fetch` writes beside a model
 
 
 def check_weights(value: str) -> None:
@@ -69,8 +72,16 @@ def shape_of(weights: str, shape: Mapping[str, int]) -> dict[str, int]:
     """``shape``, or what the configuration in the directory ``weights`` says of a model."""
     if weights in ("auto", "pretrained", "random"):
         return dict(shape)
-    given = json.loads((Path(weights) / CONFIG).read_text("utf-8"))
+    given = configuration(Path(weights))
     return {**shape, **{key: value for key, value in given.items() if isinstance(value, int)}}
+
+
+def configuration(folder: Path) -> dict[str, Any]:
+    """What the model in ``folder`` says of itself; ConfigError where that is no JSON object."""
+    try:
+        return dict(json.loads((folder / CONFIG).read_text("utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"model.weights: {CONFIG} in the directory {folder.name!r} is no JSON") from error
 
 
 def shards(index: Path) -> list[str]:
@@ -117,6 +128,20 @@ def here(repo: str) -> tuple[Path | None, list[str]]:
         else name
         for folder, name in places
     ]
+
+
+def origin(folder: Path, repo: str | None, licences: Mapping[str, str]) -> tuple[str, str | None]:
+    """Whose weights ``folder`` holds, and their licence: what its manifest says, or that they lie where
+    those of ``repo`` do, whose licence ``licences`` may know. Of any other directory its name alone is known.
+    """
+    try:
+        known = json.loads((folder / MANIFEST).read_text("utf-8"))
+        return str(known["repository"]), known["licence"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        pass
+    if repo is not None and folder in (data_folder(repo), cached(repo)):
+        return repo, licences.get(repo)
+    return folder.resolve().name, None
 
 
 def find(repo: str | None, weights: str, timeout_s: float, model: str) -> Path | None:

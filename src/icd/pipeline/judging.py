@@ -8,6 +8,8 @@ from typing import Any
 from icd.contracts import Missing, Step, Workload
 from icd.pipeline.experiment import Experiment
 
+KEPT = 1 << 28  # bytes of the reference's outputs
+
 
 def judge(experiment: Experiment, dense: Workload, steps: Mapping[str, Step]) -> dict[str, Any]:
     """Quality of every arm through its timed step, against the dense float32 model on the CPU."""
@@ -23,10 +25,12 @@ def judge(experiment: Experiment, dense: Workload, steps: Mapping[str, Step]) ->
 
 
 class Reference:
-    """The dense model in float32 on the CPU as a step."""
+    """The dense model in float32 on the CPU as a step; every arm asks for the same, which is kept."""
 
     def __init__(self, dense: Workload) -> None:
         self.dense = dense
+        self.said: list[tuple[Any, Any]] = []  # inputs and output, of `KEPT` bytes at most
+        self.room = KEPT
         self.module = dense.module
         self.executed: Mapping[str, Any] = {"engine": "masked", "format": "fp32"}
 
@@ -38,8 +42,15 @@ class Reference:
         """Run on ``inputs``."""
         import torch
 
+        for known, out in self.said:
+            if known is inputs:
+                return out
         with torch.inference_mode():
-            return self.dense.forward(self.dense.module, inputs)
+            out = self.dense.forward(self.dense.module, inputs)
+        if out.nbytes <= self.room:
+            self.said.append((inputs, out))
+            self.room -= out.nbytes
+        return out
 
 
 def describe(step: Step, simulated: bool) -> dict[str, Any]:

@@ -20,6 +20,8 @@ def tags(record: Mapping[str, Any], env: Mapping[str, Any]) -> list[str]:
         out.add("random-weights")
     if any(arm[block]["source"] == "simulated" for arm in record["arms"].values() for block in SOURCED):
         out.add("simulated")
+        if "simulated" not in record["model"]["tags"]:
+            out.add("emulated")  # a precision that the device cannot execute
     if record["solver"]["time_limited"]:
         out.add("time-limited")
     if record["config"]["measure"] != "paper":

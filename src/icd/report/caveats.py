@@ -7,11 +7,12 @@ from typing import Any
 
 from icd.report.folder import dig
 from icd.report.numbers import bound, is_number, signed
-from icd.report.phrases import HEADLINE, why
+from icd.report.phrases import HEADLINE, emulated, why
 
 BADGES = {
     "random-weights": "weights are random, not trained: quality and structure say nothing about a real model",
-    "simulated": "figures computed by a simulator, not measured; they pass no measured gate",
+    "simulated": "figures that no device was measured for; they pass no measured gate",
+    "emulated": "values were rounded to a precision that the device cannot execute, and computed in float32",
     "time-limited": "the solver hit its time budget: the same seed may give another layout elsewhere",
     "rolled-back": "no re-permutation was kept; iterative runs linear's layout",
     "rolled-back-by-measurement": "the new layout measured worse and was rolled back; see the section on it",
@@ -41,7 +42,12 @@ def caveats(metrics: Mapping[str, Any], env: Mapping[str, Any]) -> list[str]:
     tags = set(metrics.get("tags") or ())
     simulated = "simulated" in tags
     out = []
-    if simulated:
+    if emulated(metrics):
+        out.append(
+            "The precision was not executed: values were rounded to it and computed in float32. Quality is "
+            "that of the precision; latencies are those of the emulation, which spends time on rounding."
+        )
+    elif simulated:
         out.append(
             "Latency, L2 and energy marked simulated come from a model of the device, not from a device."
         )

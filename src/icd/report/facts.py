@@ -7,6 +7,7 @@ from typing import Any
 
 from icd.report.folder import Run, dig
 from icd.report.numbers import DASH, is_number, number
+from icd.report.phrases import no_device
 
 Facts = list[tuple[str, str]]
 CONFIG = (
@@ -93,7 +94,7 @@ def identity(metrics: Mapping[str, Any]) -> Facts:
 def device(run: Run) -> str:
     """The device in words: the GPU's or CPU's name, or that it was simulated."""
     asked = plain(dig(run.metrics, "config", "device"))
-    if "simulated" in (run.metrics.get("tags") or ()):
+    if no_device(run.metrics):
         return f"simulated ({plain(dig(run.lock, 'hardware', 'name'))}), run on {asked}"
     names = [m.get("name") for m in run.env.get("measured") or () if isinstance(m, Mapping) and m.get("name")]
     if asked.startswith("cuda"):

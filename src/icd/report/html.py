@@ -12,7 +12,7 @@ from icd.report.caveats import badges, caveats
 from icd.report.figures import correlation, layouts, ratios, timeline
 from icd.report.figures.canvas import GLYPHS, PAGE, PAPER, arm_colour, arm_marker, png, svg
 from icd.report.folder import Run, dig, load
-from icd.report.phrases import compression, model, why
+from icd.report.phrases import compression, model, no_device, why
 from icd.report.words import solver_sentence, verdict
 
 TEMPLATE = "template.html.j2"
@@ -64,7 +64,7 @@ def context(run: Run) -> dict[str, Any]:
     return {
         "title": f"{model(metrics)}: {compression(metrics)}, pipeline {pipeline}",
         "identity": [*facts.identity(metrics), ("device", facts.device(run))],
-        "simulated": "simulated" in (metrics.get("tags") or ()),
+        "simulated": no_device(metrics),
         "badges": badges(metrics),
         "verdict": said,
         "sentences": [tie(s) for s in said.sentences],

@@ -23,6 +23,20 @@ def figure(block: Mapping[str, Any], unit: str = "%") -> str:
     return f"{value} {unit} (95 % interval {interval(block['ci95'])} {unit}, {units})"
 
 
+def no_device(metrics: Mapping[str, Any]) -> bool:
+    """Whether the run's device is a simulated one."""
+    tags = metrics.get("tags") or ()
+    return "simulated" in tags and "emulated" not in tags
+
+
+def emulated(metrics: Mapping[str, Any]) -> str:
+    """That a precision was rounded to and not executed, as the beginning of a sentence; else empty."""
+    if "emulated" not in (metrics.get("tags") or ()):
+        return ""
+    name = dig(metrics, "config", "precision")
+    return f"Simulated: {name} was not executed here but rounded to and computed in float32; so emulated, "
+
+
 def compression(metrics: Mapping[str, Any]) -> str:
     """``channel sparsity 0.5``, or what else was done to the values."""
     transform, sparsity = dig(metrics, "config", "transform"), dig(metrics, "config", "sparsity")

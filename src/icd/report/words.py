@@ -11,7 +11,7 @@ from typing import Any
 
 from icd.report.folder import dig
 from icd.report.numbers import bound, is_number, signed
-from icd.report.phrases import HEADLINE, capital, compression, equivalence_pct, figure, model, why
+from icd.report.phrases import HEADLINE, capital, compression, emulated, equivalence_pct, figure, model, why
 
 SLICED = "iterative_vs_sliced"
 
@@ -38,11 +38,13 @@ def verdict(metrics: Mapping[str, Any]) -> Verdict:
         return Verdict("BASELINE", tuple(filter(None, (baseline_sentence(metrics), *only))))
     block = compared[name].get("latency") or {}
     word = "SIMULATED" if block.get("source") == "simulated" else block.get("verdict") or "NO VERDICT"
-    first = f"{first.removesuffix('.')}; {quality_words(metrics, name)}."
+    loop = LOOP if "reference-scan" in (metrics.get("tags") or ()) else ""
+    first = f"{first.removesuffix('.')}; {loop}{quality_words(metrics, name)}."
     sentences = (first, rollback_sentence(metrics), floor_sentence(metrics))
     return Verdict(word, tuple(s for s in (*sentences, last, beyond_latency(compared[name])) if s))
 
 
+LOOP = "the scan ran as a Python loop over time, so no latency of this run is to be published; "
 NO_ITERATIVE = (
     "This run has no iterative arm, so it does not say whether re-optimising the layout after the "
     "compression is worth anything; pipeline=iterative asks that."
@@ -76,7 +78,8 @@ def baseline_sentence(metrics: Mapping[str, Any]) -> str:
     block = dig(metrics, "arms", arm, "latency_ms") or {}
     if not is_number(block.get("mean")):
         return f"The latency of the {what} was not measured: {why(block)}."
-    start = "Simulated, nothing was timed: the" if block.get("source") == "simulated" else "The"
+    start = f"{emulated(metrics) or 'Simulated, nothing was timed: '}the"
+    start = start if block.get("source") == "simulated" else "The"
     return f"{start} {what} takes {block['mean']:.4g} ms a forward on average."
 
 
@@ -88,8 +91,9 @@ def outcome(what: str, base: str, metrics: Mapping[str, Any], name: str) -> str:
         return f"The latency of {what} was not compared with that of {base}: {why(block)}."
     change = f"latency {figure(block)} against {base}"
     if block.get("source") == "simulated":
+        start, kind = emulated(metrics), "" if emulated(metrics) else "computed "
         return (
-            f"Simulated, nothing was timed: {what} changes the computed latency of {who} by "
+            f"{start or 'Simulated, nothing was timed: '}{what} changes the {kind}latency of {who} by "
             f"{signed(block['delta_pct'])} % against {base}; a simulated figure has no interval and gets no "
             "verdict."
         )

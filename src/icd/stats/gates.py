@@ -20,6 +20,8 @@ from icd.stats.interval import LEVEL, t_test
 
 ONE_SIDED = (1 - LEVEL) / 2
 TOLERANCE = 1e-9  # rounding error of a computed cost
+LOOP = "the scan ran as a Python loop over time, whose figures are not to be published"
+REFUSED = {"unpaired": "unpaired run", "reference-scan": LOOP}  # tags whose measured figures pass no gate
 
 
 class _Rule(NamedTuple):
@@ -95,19 +97,21 @@ class Gate:
         ``p_reason`` where a measured one has no test.
 
         A check is None (with a reason) when its figure is missing, simulated, without interval, or of
-        an unpaired run. The gate is False if a required check is, else None if one is, else True.
+        a run with a tag of `REFUSED`; of an unpaired run a computed figure does not pass either.
+        The gate is False if a required check is, else None if one is, else True.
         Checks that ``require`` leaves out are recorded with ``required: False``.
         """
         found = metrics.get("compare", {}).get(self.compare)
-        unpaired = "unpaired" in (metrics.get("tags") or ())
+        tags = metrics.get("tags") or ()
+        refused = next((reason for tag, reason in REFUSED.items() if tag in tags), None)
         checks = []
         for name, threshold in self.thresholds().items():
             if found is None:
                 check = _undecided(f"no comparison {self.compare} in this run", _RULES[name])
             else:
                 check = _check(found, _RULES[name], threshold)
-            if unpaired and (check["pass"] or _RULES[name].measured):
-                check |= {"pass": None, "reason": "unpaired run", **_no_test("unpaired run", _RULES[name])}
+            if refused and (_RULES[name].measured or (check["pass"] and "unpaired" in tags)):
+                check |= {"pass": None, "reason": refused, **_no_test(refused, _RULES[name])}
             required = not self.require or name in self.require
             checks.append({"name": name, "threshold": threshold, **check, "required": required})
         outcomes = [check["pass"] for check in checks if check["required"]]

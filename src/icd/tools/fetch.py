@@ -1,7 +1,7 @@
-"""``icd fetch model=NAME[,NAME...]|all``: trained weights and tokenizer, kept for use without a network.
+"""``icd fetch model=NAME[,NAME...]|all [--config-dir FOLDER]``: trained weights and tokenizer, kept.
 
-They go to ICD_DATA_DIR/models where that variable is set, else into the hub's own cache, with a manifest
-beside them. A model that is there is compared with its manifest and not downloaded.
+For use without a network they go to ICD_DATA_DIR/models where that variable is set, else into the hub's own
+cache, with a manifest beside them. A model that is there is compared with it and not downloaded.
 """
 
 from __future__ import annotations
@@ -20,19 +20,25 @@ from icd.errors import ConfigError, Exit, MissingResource, VerificationError
 from icd.model.hub import GIB, HubError, download, offline
 from icd.model.minilm import PACKAGE
 from icd.model.tokens import has_tokenizer
-from icd.model.weights import data_folder, digest, here, lacking
+from icd.model.weights import MANIFEST, data_folder, digest, here, lacking
+from icd.own import with_own_conf
 from icd.places import data_dir
-from icd.tools.manifest import MANIFEST, changed, describe, read, write
+from icd.tools.manifest import changed, describe, read, write
 
-USAGE = "usage: icd fetch model=NAME[,NAME...]; model=all takes every model with trained weights"
+USAGE = (
+    "usage: icd fetch model=NAME[,NAME...] [--config-dir FOLDER]; "
+    "model=all takes every model with trained weights"
+)
+OPTION = "--config-dir"
 SILENCE_S = 30.0  # a person waits here, and a slow hub is better than none
 
 
 def main(words: Sequence[str]) -> int:
     """A line for each model; the exit code of the worst: 6 for a changed file, 3 for what cannot be had."""
+    asked, folder = own_folder(words)
     data_dir(made=True)
     codes = [Exit.DONE]
-    for name, node in chosen(words).items():
+    for name, node in chosen(asked, folder).items():
         try:
             print(fetch(name, node.get("repo")), flush=True)
         except (MissingResource, VerificationError) as error:
@@ -44,11 +50,25 @@ def main(words: Sequence[str]) -> int:
     return int(max(codes))
 
 
-def chosen(words: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The YAMLs of the models asked for, by name."""
+def own_folder(words: Sequence[str]) -> tuple[list[str], str | None]:
+    """``words`` without ``--config-dir FOLDER``, and the folder of choices beside icd's that it names."""
+    left = [part for word in words for part in (word.split("=", 1) if word.startswith(OPTION) else [word])]
+    if OPTION not in left:
+        return left, None
+    at = left.index(OPTION)
+    if at + 1 == len(left):
+        raise ConfigError(USAGE)
+    return left[:at] + left[at + 2 :], left[at + 1]
+
+
+def chosen(words: Sequence[str], own: str | None = None) -> dict[str, dict[str, Any]]:
+    """The YAMLs of the models asked for, by name; with those of the folder ``own``."""
     if len(words) != 1 or not words[0].startswith("model=") or words[0] == "model=":
         raise ConfigError(USAGE)
-    known = {f.stem: yaml.safe_load(f.read_text("utf-8")) for f in (conf_dir() / "model").glob("*.yaml")}
+    with_own_conf(conf_dir(), [], own)  # refuses a folder that is not there, and names of icd's
+    folders = [conf_dir(), *([] if own is None else [Path(own)])]
+    files = [file for folder in folders for file in (folder / "model").glob("*.yaml")]
+    known = {file.stem: yaml.safe_load(file.read_text("utf-8")) for file in files}
     trained = sorted(name for name, node in known.items() if node.get("repo") or name == "minilm")
     names = words[0].removeprefix("model=").split(",")
     if names == ["all"]:

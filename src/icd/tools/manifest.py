@@ -12,10 +12,9 @@ from typing import Any
 
 from icd.errors import VerificationError
 from icd.model.hub import CONFIG, INDEX, TOKENIZER
-from icd.model.weights import digest, sha256, weight_files
+from icd.model.weights import MANIFEST, digest, sha256, weight_files
 from icd.pipeline.files import write_json
 
-MANIFEST = "icd-manifest.json"
 SCHEMA = "icd.model/1"
 
 

@@ -6,7 +6,8 @@ buffer ``input_amax``. One number a layer: it depends neither on a layout nor on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -16,6 +17,35 @@ from icd.contracts import Workload
 from icd.errors import ConfigError
 
 BUFFER = "input_amax"
+
+
+def replaceable(module: nn.Module) -> bool:
+    """Whether a layer of eight bits can stand in for ``module``: a linear layer itself, no class made of it,
+    which computes otherwise or is read by its owner (as torch's own attention reads its projection).
+    """
+    return type(module) is nn.Linear
+
+
+def linear_layers(module: nn.Module) -> dict[str, nn.Linear]:
+    """Every linear layer by name; one that has two names under both."""
+    named = module.named_modules(remove_duplicate=False)
+    return {name: child for name, child in named if isinstance(child, nn.Linear)}
+
+
+def replace_layers(
+    module: nn.Module, make: Callable[[nn.Linear], nn.Module | None], kept: str, kernel: str
+) -> tuple[nn.Module, dict[str, int]]:
+    """``module`` with what ``make`` gives for each replaceable layer (None: it stays) put in its place, and
+    how many layers run ``kernel`` and how many stay ``kept``.
+    """
+    layers = linear_layers(module)
+    made = {id(layer): make(layer) if replaceable(layer) else None for layer in layers.values()}
+    for name, layer in layers.items():
+        new = made[id(layer)]
+        if new is not None:
+            owner, _, last = name.rpartition(".")
+            setattr(module.get_submodule(owner), last, new)
+    return module, dict(Counter(kept if new is None else kernel for new in made.values()))
 
 
 def check_calibration(workload: Workload) -> None:
@@ -42,7 +72,7 @@ def collect_amax(workload: Workload) -> dict[str, float]:
 
         return hook
 
-    linears = {n: m for n, m in workload.module.named_modules() if isinstance(m, nn.Linear)}
+    linears = {name: m for name, m in linear_layers(workload.module).items() if replaceable(m)}
     hooks = [linear.register_forward_pre_hook(keep(name)) for name, linear in linears.items()]
     try:
         with torch.inference_mode():

@@ -16,14 +16,22 @@ multiples of 16 is refused by the kernels: its layer stays in bf16, and the coun
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
 
-from icd.transform.rounding import Scales, quantise, quantise_input, quantise_weight, spans, static_scale
+from icd.transform.calibrate import linear_layers, replace_layers, replaceable
+from icd.transform.rounding import (
+    Called,
+    Scales,
+    quantise,
+    quantise_input,
+    quantise_weight,
+    spans,
+    static_scale,
+)
 
 MULTIPLE = 16  # of both sides of a weight, as the kernels ask for
 LEAST_ROWS = 32  # _int_mm wants more than 16 rows; fewer are padded to this
@@ -159,8 +167,10 @@ def packed(weight: torch.Tensor, bias: torch.Tensor | None) -> Any:
         return torch.ops.quantized.linear_prepack(values, bias)
 
 
-class DynamicInt8Linear(nn.Module):
+class DynamicInt8Linear(Called):
     """torch's dynamic int8 on the CPU: weights one scale a row, inputs one a call; float32 out."""
+
+    format = "int8"
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
@@ -183,15 +193,19 @@ def on_cuda(
     static: bool = False,
 ) -> tuple[nn.Module, dict[str, int]]:
     """``module`` (float32, changed in place) in ``dtype`` with its linear layers in ``format``."""
-    made: dict[str, nn.Module] = {
-        name: EightBitLinear(child, format, scales, dtype, group, static)
-        for name, child in module.named_modules()
-        if isinstance(child, nn.Linear)
-        and not (child.in_features % MULTIPLE or child.out_features % MULTIPLE)
+
+    def make(layer: nn.Linear) -> nn.Module | None:
+        if layer.in_features % MULTIPLE or layer.out_features % MULTIPLE:
+            return None
+        return EightBitLinear(layer, format, scales, dtype, group, static)
+
+    made: dict[nn.Module, nn.Module | None] = {
+        layer: make(layer) for layer in linear_layers(module).values() if replaceable(layer)
     }
     module = module.to(dtype=dtype)  # rounded from float32 above, and out of this conversion's reach
-    kept = str(dtype).removeprefix("torch.")
-    return _place(module, made, KERNELS[format], kept)
+    return replace_layers(
+        module, lambda layer: made[layer], str(dtype).removeprefix("torch."), KERNELS[format]
+    )
 
 
 def on_cpu(
@@ -204,20 +218,7 @@ def on_cpu(
     """
     if group is not None or static:
         return on_cuda(module, "int8", scales, torch.float32, group, static)
-    made: dict[str, nn.Module] = {
-        n: DynamicInt8Linear(m) for n, m in module.named_modules() if isinstance(m, nn.Linear)
-    }
     bits = ", 7-bit inputs" if saturates() else ""
-    return _place(module, made, f"quantized::linear_dynamic ({engine()}{bits})", "float32")
-
-
-def _place(
-    module: nn.Module, made: dict[str, nn.Module], kernel: str, kept: str
-) -> tuple[nn.Module, dict[str, int]]:
-    """Put the layers in place; how many linear layers run which kernel."""
-    linears = [name for name, child in module.named_modules() if isinstance(child, nn.Linear)]
-    counts = Counter(kernel if name in made else kept for name in linears)
-    for name, layer in made.items():
-        owner, _, last = name.rpartition(".")
-        setattr(module.get_submodule(owner), last, layer)
-    return module, dict(counts)
+    return replace_layers(
+        module, DynamicInt8Linear, "float32", f"quantized::linear_dynamic ({engine()}{bits})"
+    )

@@ -66,17 +66,13 @@ class Precision:
 
     def round_weights(self, module: torch.nn.Module, device: str) -> torch.nn.Module | None:
         """A copy of ``module`` whose linear layers hold the format's values; None from 16 bits on."""
-        import torch
-
         name = self.resolve(device)
         if name not in ("fp8", "int8"):
             return None
-        from icd.transform.rounding import round_weight
+        from icd.transform.rounding import round_weights
 
         module = copy.deepcopy(module)
-        for child in module.modules():
-            if isinstance(child, torch.nn.Linear):
-                child.weight.data = round_weight(child.weight.detach(), name, self.group)
+        round_weights(module, name, self.group)
         return module
 
     def resolve(self, device: str) -> str:
@@ -130,11 +126,13 @@ class Precision:
             )
         from icd.transform.rounding import round_linears
 
-        return round_linears(copied, name, self.scales, self.group, self.static), {
+        rounded, layers = round_linears(copied, name, self.scales, self.group, self.static)
+        return rounded, {
             **asked,
             "dtype": "float32",
             "source": "simulated",
             **self._spell(self.scales),
+            "layers": layers,
             "reason": f"{name} values, float32 arithmetic: no executed {name} on {device} ({reason})",
         }
 

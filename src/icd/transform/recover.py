@@ -10,8 +10,9 @@ For one consumer ``y = V a + c`` (an FFN's second matrix, an attention's output 
 the new weight and bias minimise ``|a V' + c - y|^2 + s |V - V0|^2``: what calibration does not tell
 stays as it was pruned. Layers follow one another, so later ones make up for what earlier ones lost. The
 layer-wise least squares of model compression (Optimal Brain Compression, Frantar et al. 2022, arXiv
-2208.11580), with the mask given. Gram matrices are summed batch by batch in float64, so memory depends
-on the width alone. Everything happens in dense order: the result does not depend on a layout.
+2208.11580), with the mask given. Gram matrices are summed batch by batch in float64, so their memory depends
+on the width alone; beside them one hidden state a calibration token is kept (`icd.transform.walk`).
+Everything happens in dense order: the result does not depend on a layout.
 """
 
 from __future__ import annotations

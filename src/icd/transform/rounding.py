@@ -10,12 +10,13 @@ Groups are consecutive columns of the weight as it is executed, so they depend o
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NoReturn
 
 import torch
 from torch import nn
 
-from icd.transform.calibrate import amax_of
+from icd.errors import ConfigError
+from icd.transform.calibrate import amax_of, replace_layers, replaceable
 
 Scales = Literal["row", "tensor"]
 LARGEST = {"fp8": 448.0, "int8": 127.0}
@@ -85,8 +86,22 @@ def static_scale(linear: nn.Linear, format: str, static: bool) -> torch.Tensor |
     return scale_for(amax_of(linear), format) if static else None
 
 
-class RoundedLinear(nn.Module):
-    """``F.linear`` on rounded values; weight (out, in) and bias as in the layer it stands for."""
+class Called(nn.Module):
+    """A layer in the place of a linear one that works by being called: its weight is in no common format."""
+
+    format: str
+
+    @property
+    def weight(self) -> NoReturn:
+        """Asked for by a forward that multiplies by itself, which then is not in this format: ConfigError."""
+        raise ConfigError(
+            f"precision={self.format}: the model's forward reads the weight of a linear layer instead of "
+            "calling it (as torch's fused encoder layer does), so it cannot run in eight bits; use 16 or more"
+        )
+
+
+class RoundedLinear(Called):
+    """``F.linear`` on rounded values; ``rounded`` (out, in) and bias as in the layer it stands for."""
 
     def __init__(
         self,
@@ -99,23 +114,31 @@ class RoundedLinear(nn.Module):
         super().__init__()
         self.format, self.scales = format, scales
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.weight = nn.Parameter(round_weight(linear.weight.detach(), format, group), requires_grad=False)
+        self.rounded = nn.Parameter(round_weight(linear.weight.detach(), format, group), requires_grad=False)
         self.bias = linear.bias
         self.register_buffer("input_scale", static_scale(linear, format, static))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., in) to (..., out)."""
         values, scale = quantise_input(x, self.format, self.scales, self.input_scale)
-        return nn.functional.linear((values.float() * scale).to(x.dtype), self.weight, self.bias)
+        return nn.functional.linear((values.float() * scale).to(x.dtype), self.rounded, self.bias)
+
+
+def round_weights(module: nn.Module, format: str, group: int | None = None) -> None:
+    """Round the weights of every linear layer below ``module``, in place."""
+    for child in module.modules():
+        if replaceable(child):
+            weight = child.get_parameter("weight")
+            weight.data = round_weight(weight.detach(), format, group)
 
 
 def round_linears(
     module: nn.Module, format: str, scales: Scales = "row", group: int | None = None, static: bool = False
-) -> nn.Module:
-    """Replace every `nn.Linear` below ``module`` (in place) by a `RoundedLinear`."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.Linear):
-            setattr(module, name, RoundedLinear(child, format, scales, group, static))
-        else:
-            round_linears(child, format, scales, group, static)
-    return module
+) -> tuple[nn.Module, dict[str, int]]:
+    """``module``, its linear layers replaced in place by `RoundedLinear`, and how many are and are not."""
+    return replace_layers(
+        module,
+        lambda linear: RoundedLinear(linear, format, scales, group, static),
+        "float32",
+        f"rounded to {format}",
+    )

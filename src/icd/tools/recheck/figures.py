@@ -22,7 +22,7 @@ def statistics(run: Recorded) -> list[str]:
     """``arms``, ``compare``, ``derivation`` and ``hardware`` of the run's own measurement."""
     metrics = run.metrics
     own = settings(run, run.env["measured"], run.ncu)
-    own["objective"] = {key: run.lock["solver"][key] for key in metrics["derivation"]["objective"]}
+    own["objective"] = run.objective
     return [
         *differ(metrics["derivation"], own, "derivation"),
         *differ(metrics["hardware"], run.env["measured"][0]["hardware"], "hardware"),

@@ -56,8 +56,7 @@ def rejected(run: Recorded) -> Saved | None:
 
 def site_terms(run: Recorded, row: Mapping[str, Any], old: Saved | None) -> SiteTerms:
     """One site; ``row``: of the site table, of which block, line and the arms' names count."""
-    name, keys = row["site"], run.metrics["derivation"]["objective"]
-    objective = Objective(**{key: run.lock["solver"][key] for key in keys})
+    name, objective = row["site"], Objective(**run.objective)
     whole = run.graph(name)
     live = np.zeros(whole.shape[0], bool)
     live[run.after.live.get(name, np.arange(len(live)))] = True

@@ -41,6 +41,12 @@ class Recorded:
     env: Mapping[str, Any]
     graphs: bool = True
 
+    @property
+    def objective(self) -> dict[str, float]:
+        """The weights of J as locked; what the lock does not spell are defaults of one's own solver."""
+        told = self.metrics["derivation"]["objective"]
+        return {key: self.lock["solver"].get(key, value) for key, value in told.items()}
+
     @cached_property
     def samples(self) -> Sequence[Sample]:
         """``samples.csv.gz``."""

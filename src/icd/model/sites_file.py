@@ -1,0 +1,60 @@
+"""A YAML list of sites in the terms of `icd.contracts.Site`, read with every value checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from icd.contracts import Site, TensorAxis
+from icd.errors import ConfigError
+
+SITE_KEYS = {"name", "size", "axes", "group", "activation", "counts"}
+AXIS_KEYS = {"parameter", "dim", "offset", "repeat"}
+
+
+def read_sites(path: Path) -> tuple[Site, ...]:
+    """Sites of a YAML file; ConfigError names the entry that does not fit."""
+    import yaml
+
+    try:
+        entries = yaml.safe_load(path.read_text("utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path.name}: not YAML ({str(error).splitlines()[0]})") from error
+    if not isinstance(entries, list) or not entries:
+        raise ConfigError(f"{path.name}: expected a list of sites")
+    return tuple(_site(path.name, number, entry) for number, entry in enumerate(entries, 1))
+
+
+def _site(file: str, number: int, entry: Any) -> Site:
+    where = f"{file}, site {number}"
+    if not isinstance(entry, dict) or not {"name", "size", "axes", "activation"} <= set(entry) <= SITE_KEYS:
+        raise ConfigError(f"{where}: expected name, size, axes and activation (also group, counts)")
+    axes, counts = entry["axes"], entry.get("counts", {})
+    if not isinstance(axes, list) or not axes:
+        raise ConfigError(f"{where}: axes: expected a list, an entry for each dimension, got {axes!r}")
+    if not isinstance(counts, dict):
+        raise ConfigError(f"{where}: counts: expected a mapping of attributes to factors, got {counts!r}")
+    for path, factor in counts.items():
+        _whole(f"{where}: counts: {path}", factor, 1)
+    return Site(
+        str(entry["name"]),
+        _whole(f"{where}: size", entry["size"], 1),
+        tuple(_axis(where, axis) for axis in axes),
+        str(entry.get("group", "neurons")),
+        str(entry["activation"]),
+        tuple((str(path), factor) for path, factor in counts.items()),
+    )
+
+
+def _axis(where: str, axis: Any) -> TensorAxis:
+    if not isinstance(axis, dict) or not {"parameter", "dim"} <= set(axis) <= AXIS_KEYS:
+        raise ConfigError(f"{where}: an axis has parameter and dim (also offset, repeat), got {axis!r}")
+    for key, least in (("dim", 0), ("offset", 0), ("repeat", 1)):
+        _whole(f"{where}: {axis['parameter']}: {key}", axis.get(key, least), least)
+    return TensorAxis(**{**axis, "parameter": str(axis["parameter"])})
+
+
+def _whole(where: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{where}: expected a whole number of {least} or more, got {value!r}")
+    return value

@@ -1,0 +1,147 @@
+"""model=custom: whatever a sites file or a loader holds that does not fit gets a sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+import torch
+
+from icd.contracts import TensorAxis
+from icd.errors import ConfigError
+from icd.model.custom import Custom
+from icd.model.declared import check_sites
+from icd.model.sites_file import read_sites
+from tests.tiny import mock
+
+SITES = """
+- name: neurons
+  size: 8
+  activation: down
+  axes: [{parameter: up.weight, dim: 0}, {parameter: up.bias, dim: 0}, {parameter: down.weight, dim: 1}]
+"""
+GIVEN = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Linear(4, 8), nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.down(torch.relu(self.up(x)))
+
+
+def load(batch_size, seq_len, seed):
+    x = {"x": torch.ones(2, 3, 4)}
+    return {"module": Net(), "inputs": x, "calibration": [x]}
+
+
+def half(batch_size, seq_len, seed):
+    x = {"x": torch.ones(2, 3, 4, dtype=torch.float16)}
+    return {"module": Net().half(), "inputs": x, "calibration": [x], "probes": [x]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("size: 8", "size: many", "site 1: size: expected a whole number of 1 or more, got 'many'"),
+        ("size: 8", "size: 0", "size: expected a whole number of 1 or more, got 0"),
+        ("size: 8", "size: true", "got True"),
+        ("dim: 1}", "dim: -1}", "down.weight: dim: expected a whole number of 0 or more, got -1"),
+        ("dim: 1}", "dim: one}", "dim: expected a whole number of 0 or more, got 'one'"),
+        ("dim: 1}", "dim: 1, offset: -3}", "offset: expected a whole number of 0 or more, got -3"),
+        ("dim: 1}", "dim: 1, repeat: 0}", "repeat: expected a whole number of 1 or more, got 0"),
+        ("dim: 1}", "dim: 1, ofset: 0}", "an axis has parameter and dim (also offset, repeat)"),
+        (
+            "size: 8",
+            "size: 8\n  counts: [a]",
+            "counts: expected a mapping of attributes to factors, got ['a']",
+        ),
+        ("size: 8", "size: 8\n  counts: {up.n: x}", "counts: up.n: expected a whole number of 1 or more"),
+        ("size: 8", "size: 8\n  sise: 8", "expected name, size, axes and activation"),
+    ],
+)
+def test_a_value_of_a_sites_file_that_does_not_fit_is_named(tmp_path, old, new, said):
+    file = tmp_path / "sites.yaml"
+    file.write_text(SITES.replace(old, new))
+    with pytest.raises(ConfigError, match=re.escape(said)) as caught:
+        read_sites(file)
+    assert str(caught.value).startswith("sites.yaml, site 1")
+
+
+@pytest.mark.parametrize("axes", ["4", "[]", "{}"])
+def test_axes_are_a_list_that_holds_some(tmp_path, axes):
+    file = tmp_path / "sites.yaml"
+    file.write_text(f"- {{name: a, size: 3, axes: {axes}, activation: b}}")
+    with pytest.raises(ConfigError, match="axes: expected a list, an entry for each dimension"):
+        read_sites(file)
+
+
+@pytest.mark.parametrize("changes", [{"dim": -1}, {"offset": -1}, {"repeat": 0}])
+def test_a_site_declared_in_python_is_checked_alike(changes):
+    workload = mock().build()
+    site = workload.sites[0]
+    axes = (dataclasses.replace(site.axes[0], **changes), *site.axes[1:])
+    with pytest.raises(ConfigError, match="count from 0 and repeat from 1"):
+        check_sites(workload.module, [dataclasses.replace(site, axes=axes)])
+    for empty in ({"size": 0}, {"axes": ()}):
+        with pytest.raises(ConfigError, match="expected a channel and an axis or more"):
+            check_sites(workload.module, [dataclasses.replace(site, **empty)])
+    assert TensorAxis("a", 0) == TensorAxis("a", 0, 0, 1)
+
+
+@pytest.fixture
+def custom(tmp_path, monkeypatch):
+    (tmp_path / "sites.yaml").write_text(SITES)
+    (tmp_path / "given_net.py").write_text(GIVEN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def build(function="load", **changes):
+        import given_net
+
+        if changes:
+            monkeypatch.setattr(
+                given_net, "changed", lambda **k: {**given_net.load(**k), **changes}, raising=False
+            )
+        model = Custom(
+            name="custom",
+            loader=f"given_net:{'changed' if changes else function}",
+            sites=str(tmp_path / "sites.yaml"),
+            batch_size=None,
+            seq_len=None,
+            seed=0,
+        )
+        return model.build()
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"module": 3}, "module: expected a torch.nn.Module, got int"),
+        ({"inputs": {"x": 3}}, "inputs: x: expected a tensor, got int"),
+        ({"inputs": {}}, "inputs: expected a mapping of names to tensors, got dict"),
+        ({"calibration": {"x": 1}}, "calibration: expected a list of inputs, got dict"),
+        ({"calibration": [torch.ones(1)]}, "calibration: expected a mapping of names to tensors, got Tensor"),
+        ({"probes": [{"x": None}]}, "probes: x: expected a tensor, got NoneType"),
+    ],
+)
+def test_what_a_loader_returns_is_checked_by_name(custom, changes, said):
+    with pytest.raises(ConfigError, match=re.escape(f"model.loader='given_net:changed': {said}")):
+        custom(**changes)
+
+
+def test_a_model_in_sixteen_bits_is_built_in_float32_with_its_inputs(custom):
+    workload = custom("half")
+    tensors = [*workload.module.parameters()]
+    tensors += [
+        x for batch in (workload.inputs, *workload.calibration, *workload.probes) for x in batch.values()
+    ]
+    assert {tensor.dtype for tensor in tensors} == {torch.float32}
+    assert workload.forward(workload.module, workload.inputs).shape == (2, 3, 4)
