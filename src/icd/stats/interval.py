@@ -48,12 +48,12 @@ def positive_interval(units: NDArray[Any], level: float = LEVEL) -> tuple[float,
 
     The t interval of the mean's logarithm by the delta method, ``mean * exp(+-h / mean)`` with ``h`` the half
     width of the plain one: the same where units agree closely, and above 0 where three noisy processes would
-    put the plain one below it. A mean that is not positive keeps the plain interval.
+    put the plain one below it. Units that are not all positive keep the plain interval.
     """
     plain = t_interval(units, level)
-    mean = float(np.mean(units)) if len(units) else 0.0
-    if isinstance(plain, Missing) or mean <= 0:
+    if isinstance(plain, Missing) or np.min(units) <= 0:
         return plain
+    mean = float(np.mean(units))
     share = (plain[1] - plain[0]) / 2 / mean
     return mean * math.exp(-share), mean * math.exp(share)
 
