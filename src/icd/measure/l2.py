@@ -19,7 +19,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -108,18 +108,18 @@ class Rates:
     dram_bytes_per_token: float
 
 
-def command(ncu: str, log: str, graphs: str) -> tuple[str, ...]:
+def command(ncu: str, log: str, graphs: str, metrics: Iterable[str] = UNITS) -> tuple[str, ...]:
     """The words in front of the profiled program's own; ncu writes its output to the file ``log``.
 
     ``graphs``: what a CUDA graph is profiled as, one ``graph`` or kernel by kernel, ``node``.
     """
-    return (ncu, *FLAGS, "--graph-profiling", graphs, "--metrics", ",".join(UNITS), "--log-file", log)
+    return (ncu, *FLAGS, "--graph-profiling", graphs, "--metrics", ",".join(metrics), "--log-file", log)
 
 
-def parse(text: str) -> Profile | Failure:
+def parse(text: str, metrics: Iterable[str] = UNITS) -> Profile | Failure:
     """What ncu wrote: CSV, one row a kernel and metric, between lines that begin with ``==``.
 
-    A Failure where ncu reports an error, profiled nothing, or left a metric of a kernel out.
+    A Failure where ncu reports an error, profiled nothing, or left one of ``metrics`` of a kernel out.
     """
     hopeless = final(text)
     if hopeless:
@@ -151,7 +151,7 @@ def parse(text: str) -> Profile | Failure:
             return Failure(f"{metric}: expected the unit {UNITS[metric]}, got {unit}", final=True)
         values[number][metric] = float(value.replace(",", ""))
     for number, name in names.items():
-        absent = [metric for metric in UNITS if metric not in values[number]]
+        absent = [metric for metric in metrics if metric not in values[number]]
         if absent:
             return Failure(f"kernel {name}: {', '.join(absent)} not collected")
     return Profile(tuple(Kernel(name, values[number]) for number, name in names.items()))
