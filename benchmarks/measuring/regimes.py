@@ -1,19 +1,25 @@
-"""Whether a forward that ncu profiles finds the cache as it was left; on a GPU with ncu; writes regimes.csv.
+"""What a forward finds in the cache when ncu profiles it; on a GPU with ncu, in a minute; writes regimes.csv.
 
-    python benchmarks/measuring/regimes.py [--replay kernel app-range ...] [--out FOLDER]
+    python benchmarks/measuring/regimes.py [--out FOLDER]
 
-One CUDA graph of one kernel reads 8 MB and writes 8 MB, far less than the L2 holds. It is profiled with the
-flags of a run, under each of ncu's ways to replay, after
+One kernel reads 8.39 MB and writes 8.39 MB, far less than the L2 holds. CUDA graphs of it are profiled with
+the flags of a run; F stands for the kernel, X for `icd.measure.cold.Flush`, and
 
-    again     itself: both buffers lie in the cache, so next to nothing should come from or go to DRAM
-    read      `icd.measure.cold.Flush`: 8 MB should come from DRAM
-    written   a buffer of four times the L2 that was written: the same, and up to the L2's size written back
-    twice     `Flush` again, and the graph holds the kernel two times: what it reads beyond ``read`` is what a
-              forward finds that follows its like, whatever ncu does before the first
+    again    F behind F: nothing should come from DRAM
+    read     F behind X, X unseen by ncu: 8.39 MB should come from DRAM
+    FF ...   a graph of these, behind X
+    warm     FF - F, as a run takes it: 0 MB from DRAM, 8.39 MB through the L2
+    cold     XF - X, as a run takes it: 8.39 MB from DRAM, 8.39 MB through the L2
+    XFF-XF, FXF-FX   warm and cold by other graphs: in the latter two graphs the same memory is written, so
+             that what ncu restores between its passes is the same as well
 
-Where ``again`` reads what ``read`` does, ncu empties the cache before what it profiles, and figures of a warm
-cache cannot be had that way. ``passes``: how often ncu ran it, in a call of its own; above 1 the later ones
-find what the first left behind.
+``again`` and ``read`` alike mean that a graph profiled by itself is neither warm nor cold. They are also
+taken with fewer counters in a call: ``passes`` says how often ncu ran what it profiled, and where it ran once
+nothing that an earlier pass left can be in the cache. Medians of three launches; ``spread``: largest less
+smallest.
+
+ncu profiles graphs as one under its kernel replay alone: asked for a range or for the whole application again
+it says "Graph-based profiling is only supported with kernel replay".
 """
 
 from __future__ import annotations
@@ -25,19 +31,45 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from icd.contracts import Missing
-from icd.measure.cold import TIMES_L2, Flush
-from icd.measure.l2 import HIT, MISS, READ, SECTOR_BYTES, WRITE, Failure, command, forwards, parse
+from icd.measure.cold import Flush
+from icd.measure.l2 import (
+    ALL,
+    ALL_HIT,
+    HIT,
+    MISS,
+    READ,
+    SECTOR_BYTES,
+    UNITS,
+    WRITE,
+    Failure,
+    command,
+    forwards,
+    parse,
+    sums,
+)
+from icd.measure.regimes import GRAPHS, launches
 from icd.pipeline.isolate import PLAIN_NUMBERS
+from icd.pipeline.profiled import capture_all, watch
 from icd.pipeline.underncu import find_ncu
-from icd.runtime.accelerate import capture
 
-BEFORE = ("again", "read", "written", "twice")
 LAUNCHES = 3
+ALONE = {"again": "F", "read": "F"}  # row -> graph
+OTHERS = {"XFF-XF": ("XFF", "XF"), "FXF-FX": ("FXF", "FX")}
+IN_GRAPHS = {graph: graph for pair in (*GRAPHS.values(), *OTHERS.values()) for graph in pair}
+GRAPH_OF = {**ALONE, **IN_GRAPHS}
+SETS = {
+    "all six": tuple(UNITS),
+    "DRAM": (READ, WRITE),
+    "read through L2": (HIT, MISS),
+    "all of L2": (ALL, ALL_HIT),
+}
 PASSES = "profiler__replayer_passes"
 
 
@@ -45,85 +77,109 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--replay", nargs="+", default=["kernel", "app-range"])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
-        profiled()
+        profiled(given.child)
         return
     ncu = find_ncu()
     if isinstance(ncu, Missing):
         sys.exit(f"regimes: {ncu.reason}")
-    rows = [row for replay in given.replay for row in measure(ncu, replay)]
+    start = time.perf_counter()
+    rows = []
+    for name, metrics in SETS.items():
+        for row in measure(ncu, name, metrics):
+            print(*row.values(), sep="  ", flush=True)
+            rows.append(row)
+    print(f"{time.perf_counter() - start:.0f} s")
     given.out.mkdir(parents=True, exist_ok=True)
-    if rows:
-        with (given.out / "regimes.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+    with (given.out / "regimes.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
-def measure(ncu: str, replay: str) -> list[dict[str, str]]:
-    """A row for each of `BEFORE`; none where ncu does not do it this way, and then what it says."""
-    found = parse(run(ncu, replay))
-    if replay == "kernel" and not isinstance(found, Failure):
-        found = forwards(found, LAUNCHES * len(BEFORE))
-    if isinstance(found, Failure):
-        print(f"{replay}: {found.reason}", flush=True)
-        return []
-    each = found if isinstance(found, list) else [type(found)((kernel,)) for kernel in found.kernels]
-    passes = run(ncu, replay, PASSES).splitlines()
-    seen = {line.split('","')[-1].rstrip('"') for line in passes if PASSES in line}
-    out = []
-    for k, before in enumerate(BEFORE):
-        mine = each[k * LAUNCHES : (k + 1) * LAUNCHES]
-        totals = {m: statistics.median(p.total(m) for p in mine) for m in (READ, WRITE, HIT, MISS)}
-        row = {
-            "replay": replay,
-            "before": before,
-            "dram_read_mb": f"{totals[READ] / 1e6:.3f}",
-            "dram_write_mb": f"{totals[WRITE] / 1e6:.3f}",
-            "read_through_l2_mb": f"{SECTOR_BYTES * (totals[HIT] + totals[MISS]) / 1e6:.3f}",
-            "passes": " ".join(sorted(seen)) or "not told",
-        }
-        print(*row.values(), flush=True)
-        out.append(row)
+def measure(ncu: str, name: str, metrics: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of one call of ncu; with all metrics also graphs and their differences."""
+    plan = [*ALONE, *(IN_GRAPHS if set(metrics) == set(UNITS) else ())]
+    text = run(ncu, metrics, plan)
+    found = parse(text, metrics)
+    each = found if isinstance(found, Failure) else forwards(found, LAUNCHES * len(plan))
+    if isinstance(each, Failure):
+        return [line(name, plan[0], {}, "", each.reason)]
+    passes = {cells[-1] for cells in csv.reader(text.splitlines()) if PASSES in cells}
+    ran = " ".join(sorted(passes)) or "not told"
+    groups = {what: each[k * LAUNCHES : (k + 1) * LAUNCHES] for k, what in enumerate(plan)}
+    out = [
+        line(name, what, columns([sums(p, metrics) for p in group]), ran) for what, group in groups.items()
+    ]
+    for what, (larger, smaller) in {**GRAPHS, **OTHERS}.items() if len(plan) > len(ALONE) else ():
+        taken = launches(groups[larger], groups[smaller], tokens=1)
+        if isinstance(taken, Failure):
+            out.append(line(name, what, {}, ran, taken.reason))
+        else:
+            out.append(line(name, what, columns([launch["sums"] for launch in taken]), ran))
     return out
 
 
-def run(ncu: str, replay: str, metrics: str | None = None) -> str:
+def columns(counted: Sequence[Mapping[str, float]]) -> dict[str, str]:
+    """Megabytes of one row: medians over launches, and how far these lie apart."""
+    kinds = {
+        "dram_read": ((READ,), 1),
+        "dram_write": ((WRITE,), 1),
+        "read_through_l2": ((HIT, MISS), SECTOR_BYTES),
+        "all_of_l2": ((ALL,), SECTOR_BYTES),
+        "hits_of_l2": ((ALL_HIT,), SECTOR_BYTES),
+    }
+    out = {}
+    for column, (metrics, unit) in kinds.items():
+        if set(metrics) <= set(counted[0]):
+            values = [unit * sum(launch[metric] for metric in metrics) / 1e6 for launch in counted]
+            out[f"{column}_mb"] = f"{statistics.median(values):.3f}"
+            out[f"{column}_spread_mb"] = f"{max(values) - min(values):.3f}"
+    return out
+
+
+def line(counters: str, what: str, found: Mapping[str, str], passes: str, reason: str = "") -> dict[str, str]:
+    """One row of the table; a column that was not counted is empty."""
+    names = ("dram_read", "dram_write", "read_through_l2", "all_of_l2", "hits_of_l2")
+    figures = [f"{name}_{kind}" for name in names for kind in ("mb", "spread_mb")]
+    return {
+        "counters": counters,
+        "what": what,
+        **{name: found.get(name, "") for name in figures},
+        "passes": passes,
+        "reason": reason,
+    }
+
+
+def run(ncu: str, metrics: Sequence[str], plan: Sequence[str]) -> str:
     """What ncu writes of this script's child."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        words = list(command(ncu, str(log), "graph"))
-        if metrics:
-            words[words.index("--metrics") + 1] += f",{metrics}"
-        words += ["--replay-mode", replay, sys.executable, __file__, "--child"]
+        words = [
+            *command(ncu, str(log), "graph", (*metrics, PASSES)),
+            sys.executable,
+            __file__,
+            "--child",
+            *plan,
+        ]
         done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **PLAIN_NUMBERS})
         return log.read_text() if log.is_file() else f"==ERROR== {(done.stdout + done.stderr).strip()[-300:]}"
 
 
-def profiled() -> None:
+def profiled(plan: Sequence[str]) -> None:
     """The process that ncu watches."""
-    x = torch.randn(2 << 20, device="cuda")  # 8 MB
-    replay, _ = capture(lambda: x + 1)
+    x = torch.randn(2 << 20, device="cuda")
     flush = Flush("cuda")
-    size = torch.cuda.get_device_properties("cuda").L2_cache_size
-    buffer = torch.empty(TIMES_L2 * size, dtype=torch.uint8, device="cuda")
-    y = torch.empty_like(x)
-    twice, _ = capture(lambda: (torch.add(x, 1, out=y), torch.add(x, 1, out=y))[1])
-    make = {"again": replay, "read": flush, "written": buffer.zero_, "twice": flush}
-    for before in BEFORE:
+    wanted = dict.fromkeys(GRAPH_OF[what] for what in plan)
+    graphs = capture_all(list(wanted), lambda: x + 1, flush)
+    for what in plan:
+        graph = graphs[GRAPH_OF[what]]
+        graph()
         for _ in range(LAUNCHES):
-            replay()
-            make[before]()
-            torch.cuda.synchronize()
-            torch.cuda.cudart().cudaProfilerStart()
-            torch.cuda._sleep(1)
-            (twice if before == "twice" else replay)()
-            torch.cuda.synchronize()
-            torch.cuda.cudart().cudaProfilerStop()
+            watch(graph, before=graph if what == "again" else flush)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from icd.pipeline import measurement, prepare, run
 from icd.pipeline.profiling import profile_arms
 from icd.stats import width
 from icd.stats.design import rounds, seed_of
-from tests.pipeline.test_profiling import written
+from tests.pipeline.test_profiling import asked, written
 from tests.tiny import mock
 
 PROTOCOL = (
@@ -143,17 +143,13 @@ class Child:
 
 def ncu(stage, arguments, folder, listen, *, prefix, timeout_s):
     """What a process under ncu leaves: its log, what it executed and whose forwards it profiled."""
-    whose = [
-        [arm, regime]
-        for arm in arguments["arms"]
-        for regime in arguments["regimes"]
-        for _ in range(arguments["launches"])
-    ]
+    whose = asked(arguments)
     at = arguments["repetition"]
     served = [0.5 + 0.01 * at + (0.12 + 0.001 * at) * (arm == "iterative") for arm, _ in whose]
     with open(prefix[prefix.index("--log-file") + 1], "w") as log:
-        log.write(written(len(whose), served=served))
-    return {"executed": {arm: {"source": "measured"} for arm in arguments["arms"]}, "forwards": whose}
+        log.write(written([graph for _, graph in whose], served=served))
+    executed = {arm: {"source": "measured"} for arm in arguments["arms"]}
+    return {"executed": executed, "profiled": whose, "refused": None}
 
 
 def go(folder, slower, hungrier, *overrides, gpu=False):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,18 +37,48 @@ def prepared(device="cuda:0"):
     return Prepared(model=None, arms=arms, live={}, files={}, facts={"device": device, "tokens": 128})
 
 
-def written(forwards: int, kernels: int = 2, served: float | Sequence[float] = 0.5) -> str:
-    """What ncu writes for so many forwards: a marker and ``kernels`` results each; ``served``: of each."""
+def counted(graph: str, served: float, cold: float | None = None) -> dict[str, int]:
+    """What one result of a graph counts: a flush more than any forward, the first forward what no other does.
+
+    ``served``: of a forward behind a forward; ``cold``: of one behind a flush, the same if not said.
+    """
+    forward = {HIT: 600, MISS: 400, ALL: 1200, ALL_HIT: 700, WRITE: 640}
+    flush = {HIT: 7, MISS: 9000, ALL: 9007, ALL_HIT: 7, WRITE: 96, READ: 288_000}
+    total = dict.fromkeys(UNITS, 0)
+    for before, part in itertools.pairwise(" " + graph):
+        share = {"F": served, "X": served if cold is None else cold, " ": 0.01}[before]
+        own = flush if part == "X" else {**forward, READ: round(32_000 * (1 - share))}
+        total = {metric: total[metric] + own[metric] for metric in UNITS}
+    return total
+
+
+def written(
+    graphs: Sequence[str],
+    kernels: int = 2,
+    served: float | Sequence[float] = 0.5,
+    cold: float | None = None,
+) -> str:
+    """What ncu writes of ``graphs``: for each a marker and ``kernels`` results; ``served``: of each."""
     lines = ["==PROF== Connected to process 7 (/opt/env/bin/python3)"]
     lines.append(",".join(f'"{name}"' for name in COLUMNS))
-    values = {HIT: 600, MISS: 400, ALL: 1200, ALL_HIT: 700, WRITE: 640}
     number = 0
-    for share in [served] * forwards if isinstance(served, float) else served:
-        values[READ] = round(32_000 * (1 - share))
+    shares = [served] * len(graphs) if isinstance(served, float) else served
+    for graph, share in zip(graphs, shares, strict=True):
+        values = counted(graph, share, cold)
         for name in ("at::<unnamed>::spin_kernel(long)", *(f"gemm_{k}" for k in range(kernels))):
             lines += [f'"{number}","{name}","{m}","{UNITS[m]}","{v:,}"' for m, v in values.items()]
             number += 1
     return "\n".join([*lines, "==PROF== Disconnected from process 7"])
+
+
+def asked(arguments):
+    """Whose graphs stand between markers, in order."""
+    return [
+        [arm, graph]
+        for arm in arguments["arms"]
+        for graph in arguments["graphs"]
+        for _ in range(arguments["launches"])
+    ]
 
 
 def child(*outcomes):
@@ -59,25 +90,24 @@ def child(*outcomes):
         calls.append(arguments)
         outcome = left.pop(0) if len(left) > 1 else left[0]
         name, died = outcome if isinstance(outcome, tuple) else (outcome, None)
-        whose = [
-            [arm, regime]
-            for arm in arguments["arms"]
-            for regime in arguments["regimes"]
-            for _ in range(arguments["launches"])
-        ]
+        whose = asked(arguments)
+        graphs = [graph for _, graph in whose]
         log = Path(prefix[prefix.index("--log-file") + 1])
         if name == "good":
-            log.write_text(written(len(whose)))
+            log.write_text(written(graphs, cold=0.25))
         elif name == "short":
-            log.write_text(written(len(whose) - 1))
-        elif name:
+            log.write_text(written(graphs[:-1]))
+        elif name == "swapped":
+            log.write_text(written([{"F": "FF", "FF": "F"}.get(graph, graph) for graph in graphs]))
+        elif name and name != "refused":
             log.write_text((RECORDED / f"{name}.csv").read_text())
         if died:
             raise died
         executed = {
             arm: {"source": "measured", "cuda_graph": arguments["captured"]} for arm in arguments["arms"]
         }
-        return {"executed": executed, "forwards": whose}
+        refused = "linear: it cannot be captured, says /opt/x/y.py" if name == "refused" else None
+        return {"executed": executed, "profiled": [] if refused else whose, "refused": refused}
 
     run.calls = calls
     return run
@@ -104,7 +134,40 @@ def test_every_repetition_of_every_arm_gives_three_figures_warm_and_cold(tmp_pat
         assert found[block]["n_units"] == 3 and found[block]["delta"] == 0
         assert found[block]["regime"] == regime
     assert found["dram"]["ci95"] is not None and found["dram_cold"]["ci95"] is not None
-    assert derived["arms"]["linear"]["l2_cold"]["served_pct"] == pytest.approx(50)
+    assert derived["arms"]["linear"]["l2"]["served_pct"] == pytest.approx(50)
+    assert derived["arms"]["linear"]["l2_cold"]["served_pct"] == pytest.approx(25)
+
+
+def test_a_regime_is_the_difference_of_two_graphs_and_the_record_holds_both(tmp_path):
+    record = profiled(tmp_path, child("good"))
+    runs = {run["regime"]: run for run in record.runs if run["arm"] == "linear"}
+    assert {regime: run["graphs"] for regime, run in runs.items()} == {
+        "warm": ["FF", "F"],
+        "cold": ["XF", "X"],
+    }
+    for regime, share in (("warm", 0.5), ("cold", 0.25)):
+        (larger, smaller), launches = runs[regime]["graphs"], runs[regime]["launches"]
+        assert len(launches) == LAUNCHES
+        for launch in launches:
+            assert launch["profiled"] == {m: 2 * v for m, v in counted(larger, 0.5, 0.25).items()}
+            assert launch["subtracted"] == {m: 2 * v for m, v in counted(smaller, 0.5, 0.25).items()}
+            assert launch["sums"][READ] == 2 * 32_000 * (1 - share) and launch["sums"][WRITE] == 2 * 640
+            assert launch["l2_served_pct"] == pytest.approx(100 * share)
+            assert launch["dram_bytes_per_token"] == pytest.approx((64_000 * (1 - share) + 1280) / 128)
+
+
+def test_a_graph_that_counts_less_than_a_part_of_it_is_a_failed_attempt(tmp_path):
+    record = profiled(tmp_path, child("swapped", "good"))
+    (failed, good) = record.processes[0]["attempts"]
+    assert not failed["ok"] and "in a graph that holds another one of" in failed["reason"]
+    assert failed["reason"].split(":")[0].endswith(", warm") and good["ok"]
+
+
+def test_a_forward_that_cannot_be_captured_has_no_figures_and_is_not_tried_again(tmp_path):
+    run = child("refused")
+    record = profiled(tmp_path, run, repetitions=3, kernels=True)
+    assert len(run.calls) == 1 and record.samples == [] and record.runs == []
+    assert record.missing == record.no_kernels == "linear: it cannot be captured, says y.py"
 
 
 def test_one_repetition_gives_figures_and_no_interval(tmp_path):
@@ -126,7 +189,7 @@ def test_a_failed_attempt_is_made_again_and_stays_in_the_record(tmp_path):
 
 def test_a_forward_that_is_lacking_is_a_failed_attempt(tmp_path):
     record = profiled(tmp_path, child("short", "good"))
-    assert record.processes[0]["attempts"][0]["reason"] == "expected 12 profiled forwards, got 11"
+    assert record.processes[0]["attempts"][0]["reason"] == "expected 24 profiled forwards, got 23"
     assert record.missing is None
 
 
@@ -134,7 +197,8 @@ def test_kernels_are_looked_at_in_a_process_of_their_own(tmp_path):
     run = child("good")
     record = profiled(tmp_path, run, kernels=True)
     assert [call["captured"] for call in run.calls] == [True, False]
-    assert run.calls[1]["regimes"] == ("warm",) and run.calls[1]["launches"] == 1
+    assert sorted(run.calls[0]["graphs"]) == ["F", "FF", "X", "XF"]
+    assert run.calls[1]["graphs"] == ["F"] and run.calls[1]["launches"] == 1
     assert [entry["arm"] for entry in record.kernels] == list(ARMS)
     assert record.kernels[0]["top_kernels"][0]["share"] == pytest.approx(0.5)
     assert profiled(tmp_path, child("good")).no_kernels == "measure.ncu_kernels=false"

@@ -36,15 +36,17 @@ if left[0] == "old":
     print("==ERROR== unrecognised option '--graph-profiling'. Use --help for further details.")
     sys.exit(1)
 asked = pickle.loads(job.read_bytes())
-whose = [[a, r] for a in asked["arms"] for r in asked["regimes"] for _ in range(asked["launches"])]
+whose = [[a, g] for a in asked["arms"] for g in asked["graphs"] for _ in range(asked["launches"])]
 print(json.dumps(dict(event="progress", what="profiling", done=1, total=1)), flush=True)
-done = dict(executed={{a: dict(source="measured") for a in asked["arms"]}}, forwards=whose)
+executed = {{a: dict(source="measured") for a in asked["arms"]}}
+done = dict(executed=executed, profiled=whose, refused=None)
 job.with_suffix(".result").write_bytes(pickle.dumps(("ok", done)))
 table = ['"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"']
 for k in range(2 * len(whose)):
     name = "graph" if k % 2 else "at::cuda::spin_kernel(long)"
     for metric in words[words.index("--metrics") + 1].split(","):
         unit, value = ("byte", 32000) if "bytes" in metric else ("sector", 2000)
+        value *= len(whose[k // 2][1])  # letters of the graph: what is done in it
         table.append(f'"{{k}}","{{name}}","{{metric}}","{{unit}}","{{value}}"')
 log.write_text("==PROF== Connected\\n" + "\\n".join(table) + "\\n==PROF== Disconnected")
 """

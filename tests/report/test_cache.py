@@ -48,6 +48,13 @@ def test_comparisons_keep_points_and_percent_apart():
     )
 
 
+def test_what_warm_and_cold_mean_is_said_as_the_run_took_them():
+    old, new = {"regime": "warm"}, {"regime": "warm", "graphs": ["FF", "F"]}
+    assert cache.regimes({"runs": [new, new]}) == cache.DIFFERENCES
+    assert cache.regimes({"runs": [old, old]}) == cache.regimes({"runs": [new, old]}) == cache.AS_LEFT_BY_NCU
+    assert cache.regimes({"runs": []}) == cache.regimes({}) == cache.SIMULATED
+
+
 def test_kernels_are_those_that_move_most():
     top = [{"name": f"gemm_{k}", "launches": 12, "dram_bytes": 1e6 / (k + 1), "share": 0.1} for k in range(9)]
     table = cache.kernels({"kernels": [{"arm": "dense", "top_kernels": top}]})

@@ -12,7 +12,7 @@ from icd.runtime.accelerate import capture, compile_now
 class Graph:
     """Stands for torch.cuda.graph: leaving it after a failure fails as well."""
 
-    def __init__(self, graph):
+    def __init__(self, graph, pool=None):
         pass
 
     def __enter__(self):

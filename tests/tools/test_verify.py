@@ -13,7 +13,9 @@ import shutil
 import pytest
 
 from icd.errors import Exit
+from icd.measure.l2 import READ, Kernel, Profile, Rates, rates
 from icd.pipeline.files import check_sums, write_sums
+from icd.pipeline.profiling import SUFFIX
 from icd.pipeline.record import protocol
 from icd.pipeline.solved import break_even
 from icd.report.csv import encode as table
@@ -193,6 +195,41 @@ def sample(of, /, **changes):
     return change
 
 
+def counter(of, factor, *, made=False):
+    """The DRAM reads ``of`` one launch by ``factor``; with ``made`` its sums, figures and samples as well."""
+
+    def change(metrics, folder):
+        ncu = read_json(folder / "ncu.json")
+        launch = ncu["runs"][0]["launches"][0]
+        launch[of][READ] *= factor
+        if made:
+            old = dict(launch)
+            launch["sums"][READ] = launch["profiled"][READ] - launch["subtracted"][READ]
+            launch |= vars(rates(Profile((Kernel("", launch["sums"]),)), metrics["inputs"]["tokens"], 1e9))
+            path, suffix = folder / "samples.csv.gz", SUFFIX[ncu["runs"][0]["regime"]]
+            rows = read_samples(path)
+            for metric in Rates.__dataclass_fields__:
+                k = next(k for k, s in enumerate(rows) if (s.arm, s.process, s.metric, s.iteration) == (
+                    ncu["runs"][0]["arm"], ncu["runs"][0]["repetition"], metric + suffix, 0
+                ))  # fmt: skip
+                assert rows[k].value == pytest.approx(old[metric])
+                rows[k] = rows[k]._replace(value=launch[metric])
+            path.write_bytes(encode(rows))
+            made_again(metrics, folder)
+        (folder / "ncu.json").write_text(json.dumps(ncu))
+
+    return change
+
+
+def uncounted(metrics, folder):
+    """One run of ncu.json as if it had been profiled before differences were taken."""
+    ncu = read_json(folder / "ncu.json")
+    del ncu["runs"][0]["graphs"]
+    for launch in ncu["runs"][0]["launches"]:
+        del launch["profiled"], launch["subtracted"]
+    (folder / "ncu.json").write_text(json.dumps(ncu))
+
+
 def text(file, old, new):
     def change(metrics, folder):
         before = (folder / file).read_text()
@@ -271,6 +308,11 @@ FORGERIES = {
     "no process stopped": put("protocol", "stopped", value=[]),
     "a seed": text("config.lock.json", '"seed": 0,\n "device"', '"seed": 1,\n "device"'),
     "a counter of ncu": text("ncu.json", '"dram__bytes_read.sum": ', '"dram__bytes_read.sum": 1'),
+    "a counter that was profiled": counter("profiled", 1.5),
+    "a counter that was subtracted": counter("subtracted", 0.5),
+    "a counter that was subtracted, figures and samples to match": counter("subtracted", 0.5, made=True),
+    "more subtracted than was profiled": counter("subtracted", 9.0),
+    "a run without what was subtracted": uncounted,
     "a figure of ncu": text("ncu.json", '"l2_served_pct": ', '"l2_served_pct": 1'),
     "a reading of no block": text("power.csv", ",linear,", ",nobody,"),
     "a latency": sample("latency_ms", value=9.0),

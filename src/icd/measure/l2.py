@@ -7,11 +7,11 @@ Sums over the kernels of the forward; percentages are never averaged:
     l2_lookup_hit_pct  100 hit / sectors; on Hopper distorted by sector promotion and the far partition
     dram_bytes_per_token  (dram bytes read + written) / tokens
 
-Regime warm: the cache holds what the forward before left; cold: a buffer larger than the L2 was read in
-between. A forward that is one CUDA graph is profiled as one (``--graph-profiling graph``): its kernels run as
-they are timed, and a forward takes a fraction of a second. Kernel by kernel (``node``) tells which of them
-move the bytes, each at a cost of its own. A marker kernel stands before every profiled forward. Everything
-here is a pure function; `icd.pipeline.profiling` runs ncu.
+A CUDA graph is profiled as one (``--graph-profiling graph``): its kernels run as they are timed, and it takes
+a fraction of a second. A warm and a cold cache are differences of two graphs (`icd.measure.regimes`). Kernel
+by kernel (``node``) tells which of them move the bytes, each at a cost of its own and in a cache of ncu's
+making. A marker kernel stands before everything that is profiled. Everything here is a pure function;
+`icd.pipeline.profiling` runs ncu.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -108,18 +108,18 @@ class Rates:
     dram_bytes_per_token: float
 
 
-def command(ncu: str, log: str, graphs: str) -> tuple[str, ...]:
+def command(ncu: str, log: str, graphs: str, metrics: Iterable[str] = UNITS) -> tuple[str, ...]:
     """The words in front of the profiled program's own; ncu writes its output to the file ``log``.
 
     ``graphs``: what a CUDA graph is profiled as, one ``graph`` or kernel by kernel, ``node``.
     """
-    return (ncu, *FLAGS, "--graph-profiling", graphs, "--metrics", ",".join(UNITS), "--log-file", log)
+    return (ncu, *FLAGS, "--graph-profiling", graphs, "--metrics", ",".join(metrics), "--log-file", log)
 
 
-def parse(text: str) -> Profile | Failure:
+def parse(text: str, metrics: Iterable[str] = UNITS) -> Profile | Failure:
     """What ncu wrote: CSV, one row a kernel and metric, between lines that begin with ``==``.
 
-    A Failure where ncu reports an error, profiled nothing, or left a metric of a kernel out.
+    A Failure where ncu reports an error, profiled nothing, or left one of ``metrics`` of a kernel out.
     """
     hopeless = final(text)
     if hopeless:
@@ -151,7 +151,7 @@ def parse(text: str) -> Profile | Failure:
             return Failure(f"{metric}: expected the unit {UNITS[metric]}, got {unit}", final=True)
         values[number][metric] = float(value.replace(",", ""))
     for number, name in names.items():
-        absent = [metric for metric in UNITS if metric not in values[number]]
+        absent = [metric for metric in metrics if metric not in values[number]]
         if absent:
             return Failure(f"kernel {name}: {', '.join(absent)} not collected")
     return Profile(tuple(Kernel(name, values[number]) for number, name in names.items()))
@@ -167,7 +167,7 @@ def final(text: str) -> Failure | None:
 
 
 def forwards(profile: Profile, count: int) -> list[Profile] | Failure:
-    """The ``count`` forwards between the markers; a Failure unless there are as many, each with a kernel."""
+    """What stands between ``count`` markers; a Failure unless there are as many, each with a kernel."""
     out: list[list[Kernel]] = []
     for kernel in profile.kernels:
         if MARKER in kernel.name:
@@ -182,12 +182,17 @@ def forwards(profile: Profile, count: int) -> list[Profile] | Failure:
     return [Profile(tuple(kernels)) for kernels in out]
 
 
-def rates(profile: Profile, tokens: int) -> Rates | Failure:
-    """The figures of one forward over ``tokens``; a Failure where a rate is not within 0 and 1."""
+def rates(profile: Profile, tokens: int, slack_bytes: float = 0.0) -> Rates | Failure:
+    """The figures of one forward over ``tokens``; a Failure where a rate is not within 0 and 1.
+
+    DRAM reads beyond what was read through the L2, by ``slack_bytes`` at most: nothing was served.
+    """
     sectors = profile.total(HIT) + profile.total(MISS)
     if sectors <= 0:
         return Failure("the kernels read no sector through L2: the counters did not count")
     served = 1.0 - profile.total(READ) / (SECTOR_BYTES * sectors)
+    if -slack_bytes <= SECTOR_BYTES * sectors - profile.total(READ) < 0.0:
+        served = 0.0
     hit = profile.total(HIT) / sectors
     for name, rate in (("served", served), ("lookup hit", hit)):
         if not 0.0 <= rate <= 1.0:

@@ -23,7 +23,7 @@ class Protocol:
     ``power_rounds``: rounds of energy blocks (5.5 s of each arm) after the latency rounds of the first
     allocation of each process, on a GPU; ``power_sample_hz``: readings of the power draw a second, for
     ``power.csv``. ``ncu_repetitions``: processes in which every arm's forward is profiled, caches warm and
-    cold; an interval needs 3. ``ncu_kernels``: one process more, kernel by kernel.
+    cold; an interval needs 3. ``ncu_kernels``: one process more, kernel by kernel, the cache neither.
     ``cold_rounds``: rounds with the L2 flushed before each iteration, outside its events, on a GPU.
 
     ``stop=fixed``: ``rounds`` rounds. ``stop=adaptive``: whole balanced cycles of rounds, at least

@@ -1,13 +1,13 @@
 """L2 and DRAM traffic of every arm, read by ncu in processes of its own, apart from all timing.
 
 The parent's side: it starts `icd.pipeline.profiled` under ncu, reads what ncu wrote, and tries again. A
-repetition is one such process with fresh copies of all arms, and the unit of an interval. One more process
-looks at single kernels.
+repetition is one such process with fresh copies of all arms, and the unit of an interval. What warm and cold
+mean, and how their figures follow from two profiled graphs each, says `icd.measure.regimes`. One more process
+looks at single kernels, in a cache of ncu's making.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 from icd.contracts import Missing, Sample
 from icd.measure.l2 import FLAGS, Failure, Rates, sums
+from icd.measure.regimes import FORWARD, GRAPHS
 from icd.pipeline.arms import Prepared
 from icd.pipeline.energy import SIMULATED
 from icd.pipeline.experiment import Experiment
@@ -22,9 +23,8 @@ from icd.pipeline.isolate import Listener, run_child
 from icd.pipeline.underncu import Outcome, Runner, Visit, find_ncu, ncu_version
 from icd.stats.design import rounds
 
-LAUNCHES = 3  # profiled forwards of an arm and regime in a repetition
-REGIMES = ("warm", "cold")
-SUFFIX = {"warm": "", "cold": "_cold"}  # of a metric's name
+LAUNCHES = 3  # profiles of each graph of an arm in a repetition
+SUFFIX = {"warm": "", "cold": "_cold"}  # regime -> of a metric's name
 WITHOUT_KERNELS = ("aa", "shuffle", "sliced")  # controls: their kernels are those of an arm beside them
 
 
@@ -32,7 +32,8 @@ WITHOUT_KERNELS = ("aa", "shuffle", "sliced")  # controls: their kernels are tho
 class L2Record:
     """Samples, the content of ``ncu.json``, and why a figure is not there.
 
-    ``runs``: one entry an arm, repetition and regime; ``processes``: one a process under ncu, with its
+    ``runs``: one entry an arm, repetition and regime, with the graph whose profiles its launches are and the
+    graph subtracted; ``processes``: one a process under ncu, with its
     attempts; ``kernels``: one an arm, its kernels by DRAM bytes; ``no_kernels``: why there are none.
     """
 
@@ -83,7 +84,7 @@ def profile_arms(
     for repetition, order in enumerate(
         rounds(len(names), experiment.measure.ncu_repetitions, experiment.seed)
     ):
-        visit = Visit([names[i] for i in order], REGIMES, LAUNCHES, repetition, captured=True)
+        visit = Visit([names[i] for i in order], tuple(GRAPHS), LAUNCHES, repetition, captured=True)
         outcome = run(visit)
         if isinstance(outcome, Failure):
             record.missing = outcome.reason
@@ -100,10 +101,11 @@ def profile_arms(
     if isinstance(outcome, Failure):
         record.no_kernels = outcome.reason
         return record
-    record.kernels = [
-        {"arm": name, "kernels": len(found.kernels), "sums": sums(found), "top_kernels": found.top()}
-        for name, found in zip(own, outcome.profiles, strict=True)
-    ]
+    for name in own:
+        (found,) = outcome.profiles[name, FORWARD]
+        record.kernels.append(
+            {"arm": name, "kernels": len(found.kernels), "sums": sums(found), "top_kernels": found.top()}
+        )
     return record
 
 
@@ -120,23 +122,15 @@ def why_not(experiment: Experiment, prepared: Prepared) -> str | None:
 def _add(record: L2Record, visit: Visit, outcome: Outcome) -> None:
     """Samples and entries of one repetition."""
     for position, arm in enumerate(visit.arms):
-        executed = outcome.executed[arm]
         for regime in visit.regimes:
-            mine = [k for k, whose in enumerate(outcome.whose) if whose == (arm, regime)]
             record.runs.append(
                 {
                     "arm": arm,
                     "repetition": visit.repetition,
                     "regime": regime,
-                    "executed": executed,
-                    "launches": [
-                        {
-                            **dataclasses.asdict(outcome.figures[k]),
-                            "results": len(outcome.profiles[k].kernels),
-                            "sums": sums(outcome.profiles[k]),
-                        }
-                        for k in mine
-                    ],
+                    "graphs": list(GRAPHS[regime]),
+                    "executed": outcome.executed[arm],
+                    "launches": outcome.launches[arm, regime],
                 }
             )
             record.samples += samples_of(record.runs[-1], position)

@@ -7,14 +7,17 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from icd.contracts import Missing
 from icd.errors import MeasurementError
-from icd.measure.l2 import BY_NCU, Failure, Profile, Rates, command, final, forwards, parse, rates
+from icd.measure.l2 import BY_NCU, Failure, Profile, command, final, forwards, parse, rates
+from icd.measure.regimes import FORWARD, GRAPHS, graphs, launches
 from icd.pipeline.arms import Prepared
 from icd.pipeline.experiment import Experiment
 from icd.pipeline.isolate import Listener
@@ -35,6 +38,11 @@ class Visit:
     launches: int
     repetition: int
     captured: bool
+
+    @property
+    def graphs(self) -> list[str]:
+        """What is profiled of every arm."""
+        return graphs(self.regimes) if self.captured else [FORWARD]
 
     @property
     def log(self) -> str:
@@ -61,12 +69,13 @@ def ncu_version(ncu: str) -> str | None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Profiled forwards in order, whose they are, and what was executed for each arm."""
+    """What was executed for each arm, its profiles by arm and graph, and, where graphs were captured,
+    what follows from them by arm and regime (`icd.measure.regimes.launches`).
+    """
 
-    profiles: Sequence[Profile]
-    whose: Sequence[tuple[str, str]]
     executed: dict[str, Any]
-    figures: Sequence[Rates]
+    profiles: Mapping[tuple[str, str], Sequence[Profile]]
+    launches: Mapping[tuple[str, str], Sequence[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -108,13 +117,13 @@ class Runner:
 
     def _attempt(self, visit: Visit, log: Path) -> Outcome | Failure:
         died: Failure | None = None
-        told: dict[str, Any] = {"executed": {}, "forwards": []}
+        told: dict[str, Any] = {"executed": {}, "profiled": [], "refused": None}
         prefix = command(self.ncu, str(log), "graph" if visit.captured else "node")
         arguments = {
             "experiment": self.experiment,
             "prepared": self.prepared,
             "device": self.prepared.facts["device"],
-            **{key: getattr(visit, key) for key in ("arms", "regimes", "launches", "repetition", "captured")},
+            **{key: getattr(visit, key) for key in ("arms", "graphs", "launches", "repetition", "captured")},
         }
         try:
             told = self.child(
@@ -122,24 +131,37 @@ class Runner:
             )
         except MeasurementError as error:
             died = final(str(error)) or Failure(without_paths(str(error)))
+        if told["refused"]:
+            return Failure(without_paths(told["refused"]), final=True)
         read = parse(log.read_text("utf-8", "replace")) if log.is_file() else Failure("ncu wrote nothing")
         if isinstance(read, Failure):
             return why(read, died)
         if died:
             return died
-        profiles = forwards(read, len(told["forwards"]))
-        if isinstance(profiles, Failure):
-            return profiles
-        figures = [rates(profile, self.prepared.facts["tokens"]) for profile in profiles]
-        wrong = next((f for f in figures if isinstance(f, Failure)), None)
-        if wrong:
-            return wrong
-        return Outcome(
-            profiles,
-            [(arm, regime) for arm, regime in told["forwards"]],
-            told["executed"],
-            [f for f in figures if isinstance(f, Rates)],
-        )
+        found = forwards(read, len(told["profiled"]))
+        if isinstance(found, Failure):
+            return found
+        profiles: dict[tuple[str, str], list[Profile]] = defaultdict(list)
+        for (arm, graph), profile in zip(told["profiled"], found, strict=True):
+            profiles[arm, graph].append(profile)
+        entries = self._launches(visit, profiles)
+        return entries if isinstance(entries, Failure) else Outcome(told["executed"], profiles, entries)
+
+    def _launches(
+        self, visit: Visit, profiles: Mapping[tuple[str, str], Sequence[Profile]]
+    ) -> dict[tuple[str, str], list[dict[str, Any]]] | Failure:
+        """By arm and regime, where graphs were captured; a Failure where any figure cannot be."""
+        tokens = self.prepared.facts["tokens"]
+        out = {}
+        for arm, regime in product(visit.arms, visit.regimes) if visit.captured else ():
+            larger, smaller = GRAPHS[regime]
+            found = launches(profiles[arm, larger], profiles[arm, smaller], tokens)
+            if isinstance(found, Failure):
+                return Failure(f"{arm}, {regime}: {found.reason}")
+            out[arm, regime] = found
+        alone = [] if visit.captured else [p for group in profiles.values() for p in group]
+        wrong = next((f for f in (rates(p, tokens) for p in alone) if isinstance(f, Failure)), None)
+        return wrong or out
 
     def _limit_s(self, visit: Visit) -> float:
         """Seconds after which a process hangs."""

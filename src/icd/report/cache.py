@@ -35,6 +35,14 @@ PAIR_HEADINGS = (
     ("latency, cold", "%"),
     ("95 % interval", "%"),
 )
+DIFFERENCES = (
+    "Warm: a second forward right behind a first one, less the first; cold: a forward right behind a flush, "
+    "less the flush. What a forward leaves modified in the cache at its end is counted in neither."
+)
+AS_LEFT_BY_NCU = (
+    "In this run both are figures of a cache as the profiler's passes left it: neither warm nor cold."
+)
+SIMULATED = "Warm: the cache holds what the forward before left; cold: it was flushed."
 KERNEL_HEADINGS = (("arm", ""), ("kernel", ""), ("launches", ""), ("DRAM", "kB"), ("share", "%"))
 TOP = 5
 
@@ -90,8 +98,16 @@ def comparisons(metrics: Mapping[str, Any]) -> Table:
     return table
 
 
+def regimes(ncu: Mapping[str, Any]) -> str:
+    """What warm and cold mean in this run; ``ncu``: ``ncu.json``, empty where the cache was simulated."""
+    runs = ncu.get("runs") or ()
+    if not runs:
+        return SIMULATED
+    return DIFFERENCES if all("graphs" in run for run in runs) else AS_LEFT_BY_NCU
+
+
 def kernels(ncu: Mapping[str, Any]) -> Table:
-    """The kernels of each arm that move most DRAM bytes in one warm forward."""
+    """The kernels of each arm that move most DRAM bytes in a forward, the cache as the profiler left it."""
     table = Table(KERNEL_HEADINGS)
     for entry in ncu.get("kernels") or ():
         for found in entry["top_kernels"][:TOP]:

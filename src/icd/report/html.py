@@ -79,6 +79,7 @@ def context(run: Run) -> dict[str, Any]:
         "diagnostics": diagnostics.diagnostics(metrics),
         "cache_arms": cache.arms(metrics),
         "cache_pairs": cache.comparisons(metrics),
+        "cache_regimes": cache.regimes(run.ncu),
         "kernels": cache.kernels(run.ncu),
         "no_kernels": run.ncu.get("kernels_reason"),
         "ratios": ratio_plots(run),

@@ -7,7 +7,7 @@ captured end the run with the cause.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from icd.errors import MeasurementError
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 Switch = bool | Literal["auto"]
+T = TypeVar("T")
 SHAPES = 256  # distinct layer shapes that may be compiled; beyond the framework's own 8, never eager
 WARM_UP = 3  # forwards before a capture, as CUDA graphs need
 
@@ -93,8 +94,17 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def capture(forward: Callable[[], torch.Tensor]) -> tuple[Callable[[], None], torch.Tensor]:
-    """A CUDA graph of ``forward`` as ``(replay, static output)``; MeasurementError when capture fails."""
+def capture(
+    forward: Callable[[], T],
+    *,
+    pool: Any = None,
+    remedy: str = "; runtime.cuda_graph=false runs without it",
+) -> tuple[Callable[[], None], T]:
+    """A CUDA graph of ``forward`` as ``(replay, static output)``.
+
+    ``pool``: of memory, shared with graphs whose results are no longer read (`torch.cuda.graph_pool_handle`).
+    Raises MeasurementError when capture fails, with the ``remedy``.
+    """
     import torch
 
     side = torch.cuda.Stream()
@@ -105,11 +115,9 @@ def capture(forward: Callable[[], torch.Tensor]) -> tuple[Callable[[], None], to
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     try:
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, pool=pool):
             output = forward()
     except RuntimeError as error:
         line = first_cause(error)
-        raise MeasurementError(
-            f"CUDA graph capture failed ({line}); runtime.cuda_graph=false runs without it"
-        ) from error
+        raise MeasurementError(f"CUDA graph capture failed ({line}){remedy}") from error
     return graph.replay, output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 from icd.contracts import Sample
 from icd.measure.l2 import UNITS, Failure, Kernel, Profile, rates
 from icd.measure.power import PowerRow
+from icd.measure.regimes import difference, slack_bytes
 from icd.pipeline.profiling import SUFFIX, samples_of
 from icd.pipeline.rollback import FOLDER
 from icd.samples import read_samples
@@ -112,15 +114,14 @@ def profiled(samples: Sequence[Sample], ncu: Mapping[str, Any], tokens: int) -> 
     out = []
     arms = {p["repetition"]: p["arms"] for p in ncu["processes"] if p["profiled"] == "as timed"}
     expected: list[Sample] = []
+    if len({"graphs" in entry for entry in ncu["runs"]}) > 1:
+        out.append("ncu.json: some of its runs are differences of two graphs and some are not")
     for number, entry in enumerate(ncu["runs"]):
         expected += samples_of(entry, arms[entry["repetition"]].index(entry["arm"]))
+        if len({json.dumps(launch.get("subtracted"), sort_keys=True) for launch in entry["launches"]}) > 1:
+            out.append(f"ncu.json: runs[{number}]: what is subtracted differs between its launches")
         for launch in entry["launches"]:
-            again = rates(Profile((Kernel("", launch["sums"]),)), tokens)
-            figures = {key: value for key, value in launch.items() if key not in ("sums", "results")}
-            if isinstance(again, Failure):
-                out.append(f"ncu.json: runs[{number}]: {again.reason}")
-            else:
-                out += differ(figures, vars(again), f"ncu.json: runs[{number}]")
+            out += counted(launch, tokens, f"ncu.json: runs[{number}]", subtracted="graphs" in entry)
     kinds = {s.metric for s in expected}
     there = [s for s in samples if s.metric in kinds or (ncu["runs"] and s.metric.startswith("l2_"))]
     if sorted(map(repr, there)) != sorted(map(repr, expected)):
@@ -134,6 +135,26 @@ def profiled(samples: Sequence[Sample], ncu: Mapping[str, Any], tokens: int) -> 
             share = kernel["dram_bytes"] / total if total else 0.0
             out += differ(kernel["share"], share, f"ncu.json: kernels: {entry['arm']}: share")
     return out
+
+
+def counted(launch: Mapping[str, Any], tokens: int, where: str, *, subtracted: bool) -> list[str]:
+    """One launch: its sums from what two graphs counted, its figures from the sums.
+
+    ``subtracted``: whether it says so; records made before differences were taken hold sums alone.
+    """
+    out, noise = [], 0.0
+    if subtracted:
+        again = difference(launch["profiled"], launch["subtracted"])
+        if isinstance(again, Failure):
+            return [f"{where}: {again.reason}"]
+        out += differ(launch["sums"], again, f"{where}.sums")
+        noise = slack_bytes(launch["profiled"])
+    found = rates(Profile((Kernel("", launch["sums"]),)), tokens, noise)
+    if isinstance(found, Failure):
+        return [*out, f"{where}: {found.reason}"]
+    counters = {"results", "sums", *(("profiled", "subtracted") if subtracted else ())}
+    figures = {key: value for key, value in launch.items() if key not in counters}
+    return out + differ(figures, vars(found), where)
 
 
 def power(folder: Path, samples: Sequence[Sample]) -> list[str]:
