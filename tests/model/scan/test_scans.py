@@ -62,11 +62,12 @@ def test_the_triton_kernel_is_the_definition_in_the_interpreter():
     code = (
         "from tests.model.scan.test_scans import *\n"
         "from icd.model.scan import tiled\n"
-        "tiled.WIDE, tiled.NARROW, tiled.LONG = (16, 8, 1), (8, 16, 1), 50\n"  # several chunks, both tiles
         "scan = load('triton')\n"
-        "for shape in SHAPES:\n"
-        "    given = arguments(*shape)\n"
-        "    assert relative_error(scan(*given), reference.scan(*given)) < 1e-5, shape\n"
+        "for tiled.PROGRAMS, tiled.SHORTEST in ((1, 1), (40, 10)):\n"  # whole, and in segments of time
+        "    for shape in [*SHAPES, (1, 64, 16, 16)]:\n"
+        "        given = arguments(*shape)\n"
+        "        assert relative_error(scan(*given), reference.scan(*given)) < 1e-5, shape\n"
+        "assert tiled.segments(3, 70) > 1\n"
         "given = arguments(2, 37, 24, 16, torch.bfloat16)\n"
         "assert relative_error(scan(*given), reference.scan(*given)) < 1e-2\n"
         "given = arguments(1, 7, 24, 16)\n"
@@ -107,3 +108,26 @@ def test_an_unknown_scan_and_a_missing_package_get_a_sentence(monkeypatch):
     with pytest.raises(MissingResource, match="needs the package mamba_ssm, which is not installed"):
         check_installed("mamba_ssm")
     check_installed("auto")
+
+
+@pytest.mark.slow
+def test_the_walk_keeps_its_states_in_registers():
+    """Compiled for Hopper, without one: shared memory would mean that threads exchange states at every step."""
+    triton = pytest.importorskip("triton")
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from icd.model.scan.tiled import CHANNELS, UNROLL, _walk
+
+    whole = {"u_ptr", "dt_ptr", "b_ptr", "c_ptr", "z_ptr", "y_ptr"}
+    kinds = {"a_ptr": "*fp32", "d_ptr": "*fp32", "end_ptr": "*fp32", "sum_ptr": "*fp32"}
+    kinds |= dict.fromkeys(whole, "*bf16")
+    signature = {n: kinds.get(n, "constexpr" if n.isupper() else "i32") for n in _walk.arg_names}
+    rows = {"U_ROW": 768, "DT_ROW": 768, "B_ROW": 80, "C_ROW": 80, "Z_ROW": 1536}
+    given = {"WIDTH": 768, "LENGTH": 2048, "STATE": 16, "CHANNELS": CHANNELS, "UNROLL": UNROLL, **rows}
+    aligned = {(i,): [["tt.divisibility", 16]] for i, n in enumerate(_walk.arg_names) if not n.isupper()}
+    for segment, ends in ((2048, False), (256, False), (256, True)):
+        flags = {"SEGMENT": segment, "ENDS": ends, "WHOLE": True, "FLUSH": True}
+        source = ASTSource(_walk, signature, constexprs=given | flags, attrs=aligned)
+        built = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 1})
+        assert built.metadata.shared == 0 and "ex2.approx.ftz.f32" in built.asm["ptx"], (segment, ends)
