@@ -112,7 +112,7 @@ def test_an_unknown_scan_and_a_missing_package_get_a_sentence(monkeypatch):
 
 @pytest.mark.slow
 def test_the_walk_keeps_its_states_in_registers():
-    """Compiled for Hopper, without one: shared memory would mean that threads exchange states at every step."""
+    """Compiled for Hopper, without one: shared memory would mean that threads exchange states every step."""
     triton = pytest.importorskip("triton")
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
