@@ -1,11 +1,11 @@
 """The selective scan as a Triton kernel: a lane owns a channel and walks over time, its states in registers.
 
 So neither the recurrence nor the sum over states needs an exchange between threads, and what is the same for
-all states of a channel (softplus, skip connection, gate) is computed once. What is the same for all channels, a
-step's B and C, is fetched as words of several values. The rows of the next steps are fetched before those of the
-current ones are used; u, dt, z and the result cross memory once. Channels alone do not fill a device, so time is
-cut into segments: a first pass finds the state at each segment's end, had it begun with none; a second one
-starts every segment from what came before it. `reference.scan` is the plain twin.
+all states of a channel (softplus, skip connection, gate) is computed once. What is the same for all
+channels, a step's B and C, is fetched as words of several values. The rows of the next steps are fetched
+before those of the current ones are used; u, dt, z and the result cross memory once. Channels alone do not
+fill a device, so time is cut into segments: a first pass finds the state at each segment's end, had it begun
+with none; a second one starts every segment from what came before it. `reference.scan` is the plain twin.
 """
 
 from __future__ import annotations
