@@ -1,4 +1,4 @@
-"""The selective scan by the Triton kernel `walk`, and how its work is cut. `reference.scan` is the plain twin.
+"""The selective scan by the Triton kernel `walk`, and how it is cut; `reference.scan` is its plain twin.
 
 Channels alone do not fill a device, so time is cut into segments: a first pass finds the state at each
 segment's end, had it begun with none; a second one starts every segment from what came before it.

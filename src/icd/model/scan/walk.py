@@ -149,7 +149,7 @@ def _steps(
     return h, passed, y_at
 
 
-@triton.jit(do_not_specialize=list(range(24)))  # compiled once for all shapes
+@triton.jit(do_not_specialize=list(range(24)))  # neither shapes nor alignments: compiled once for all layers
 def walk(
     u_ptr, dt_ptr, a_ptr, b_ptr, c_ptr, d_ptr, z_ptr, y_ptr, end_ptr, sum_ptr,
     u_batch, dt_batch, b_batch, c_batch, z_batch, u_row, dt_row, b_row, c_row, z_row,
@@ -217,24 +217,9 @@ def walk(
     while t < stop:  # Triton's interpreter wants constant bounds of a for
         at, others = _fetch(at, rows, t + UNROLL, stop, WORDS, UNROLL, ENDS, WHOLE)
         h, passed, y_at = _steps(
-            h,
-            passed,
-            read,
-            t,
-            stop,
-            y_at,
-            width,
-            decay,
-            skip,
-            b_type,
-            c_type,
-            STATE,
-            PER,
-            UNROLL,
-            ENDS,
-            WHOLE,
-            FLUSH,
-        )
+            h, passed, read, t, stop, y_at, width, decay, skip, b_type, c_type, STATE, PER, UNROLL,
+            ENDS, WHOLE, FLUSH,
+        )  # fmt: skip
         at, read = _fetch(at, rows, t + 2 * UNROLL, stop, WORDS, UNROLL, ENDS, WHOLE)
         h, passed, y_at = _steps(
             h, passed, others, t + UNROLL, stop, y_at, width, decay, skip, b_type, c_type, STATE, PER, UNROLL,
