@@ -64,7 +64,7 @@ def test_the_triton_kernel_is_the_definition_in_the_interpreter():
         "from icd.model.scan import tiled\n"
         "scan = load('triton')\n"
         "cuts = ((1, 1, SHAPES), (40, 10, ((2, 37, 40, 8), (1, 64, 32, 4))), (4000, 1, ((2, 33, 33, 3),)))\n"
-        "for tiled.PROGRAMS, tiled.SHORTEST, shapes in cuts:\n"  # whole; segments; more of them than steps fill
+        "for tiled.PROGRAMS, tiled.SHORTEST, shapes in cuts:\n"  # whole, segments, too many of them
         "    for shape in shapes:\n"
         "        given = arguments(*shape)\n"
         "        assert relative_error(scan(*given), reference.scan(*given)) < 1e-5, shape\n"
