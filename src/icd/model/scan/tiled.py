@@ -1,103 +1,72 @@
-"""The selective scan as one Triton kernel: a program owns a tile of channels of one sequence.
+"""The selective scan by the Triton kernel `walk`, and how it is cut; `reference.scan` is its plain twin.
 
-It walks over time in chunks. Inside a chunk the recurrence ``h_t = a_t h_{t-1} + x_t`` is an associative
-scan over pairs ``(a, x)``; the state at a chunk's end enters the next one. Softplus, skip connection and
-gate are fused, so u, dt, z and the result cross memory once. ``reference.scan`` is the plain twin.
+Channels alone do not fill a device, so time is cut into segments: a first pass finds the state at each
+segment's end, had it begun with none; a second one starts every segment from what came before it.
 """
 
 from __future__ import annotations
 
 import torch
 import triton
-import triton.language as tl
 from torch import Tensor
 
-# channels of a program, time steps of a chunk, warps: the fastest of nine to 28 choices on an H200
-WIDE = (8, 32, 4)
-NARROW = (2, 64, 2)  # a long sequence with too few channels to fill the device otherwise
-FEW, LONG = 264, 1024  # programs; time steps
+from icd.model.scan.walk import walk
 
-
-@triton.jit
-def _after(a_first, x_first, a_then, x_then):
-    """Two updates of the state as one: first ``h -> a_first h + x_first``, then the other."""
-    return a_first * a_then, a_then * x_first + x_then
-
-
-@triton.jit
-def _kernel(
-    u_ptr, dt_ptr, a_ptr, b_ptr, c_ptr, d_ptr, z_ptr, y_ptr,
-    width,
-    u_batch, u_row, dt_batch, dt_row, b_batch, b_row, c_batch, c_row, z_batch, z_row,
-    LENGTH: tl.constexpr, STATE: tl.constexpr, CHANNELS: tl.constexpr, STEPS: tl.constexpr,
-):  # fmt: skip
-    """One tile of channels of one sequence; innermost strides are 1."""
-    batch = tl.program_id(1).to(tl.int64)
-    channel = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
-    state = tl.arange(0, STATE)
-    step = tl.arange(0, STEPS)
-    inside = channel < width
-    decay = tl.load(
-        a_ptr + channel[:, None] * STATE + state[None, :], mask=inside[:, None], other=0.0
-    )  # (channels, state)
-    skip = tl.load(d_ptr + channel, mask=inside, other=0.0)
-    carry = tl.zeros((CHANNELS, STATE), tl.float32)
-    for first in range(0, LENGTH, STEPS):
-        t = first + step
-        alive = t < LENGTH
-        mask = alive[:, None] & inside[None, :]
-        u = tl.load(u_ptr + batch * u_batch + t[:, None] * u_row + channel[None, :], mask=mask, other=0.0).to(
-            tl.float32
-        )
-        dt = tl.load(
-            dt_ptr + batch * dt_batch + t[:, None] * dt_row + channel[None, :], mask=mask, other=0.0
-        ).to(tl.float32)
-        z = tl.load(z_ptr + batch * z_batch + t[:, None] * z_row + channel[None, :], mask=mask, other=0.0).to(
-            tl.float32
-        )
-        into = tl.load(
-            b_ptr + batch * b_batch + t[:, None] * b_row + state[None, :], mask=alive[:, None], other=0.0
-        ).to(tl.float32)
-        out_of = tl.load(
-            c_ptr + batch * c_batch + t[:, None] * c_row + state[None, :], mask=alive[:, None], other=0.0
-        ).to(tl.float32)
-        delta = tl.where(dt > 20.0, dt, tl.log(1.0 + tl.exp(tl.minimum(dt, 20.0))))
-        delta = tl.where(mask, delta, 0.0)  # a step of no length leaves the state as it is
-        a = tl.exp(delta[:, :, None] * decay[None, :, :])  # (steps, channels, state)
-        x = (delta * u)[:, :, None] * into[:, None, :]
-        a_upto, x_upto = tl.associative_scan((a, x), 0, _after)
-        h = a_upto * carry[None, :, :] + x_upto
-        y = tl.sum(h * out_of[:, None, :], 2) + skip[None, :] * u
-        y = y * z / (1.0 + tl.exp(-z))
-        carry = tl.sum(tl.where((step == STEPS - 1)[:, None, None], h, 0.0), 0)
-        where = y_ptr + (batch * LENGTH + t[:, None]) * width + channel[None, :]
-        tl.store(where, y.to(y_ptr.dtype.element_ty), mask=mask)
+CHANNELS = 32  # of a program, which is one warp
+UNROLL = 2  # steps fetched at once, while as many are computed
+PROGRAMS = 2048  # that fill the device
+SHORTEST = 32  # steps of a segment at least
+WORD = 8  # bytes of B and C fetched at once
 
 
 @torch.library.custom_op("icd::selective_scan_tiled", mutates_args=())
 def scan(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor) -> Tensor:
-    """Shapes and meaning as in `icd.model.scan`; n must be a power of two.
+    """Shapes and meaning as in `icd.model.scan`.
 
     Opaque to torch.compile, so that it does not break graphs; no synchronisation, so that it can be
     captured. Views with contiguous rows (halves of a fused projection) are read where they are.
     """
     batch, length, width = u.shape
     state = A.shape[1]
-    if state & (state - 1):
-        raise ValueError(f"the Triton scan needs a state size that is a power of two, got {state}")
     u, dt, B, C, z = (x if x.stride(-1) == 1 else x.contiguous() for x in (u, dt, B, C, z))
     A, D = A.float().contiguous(), D.float().contiguous()
     y = u.new_empty(batch, length, width)
-    few = triton.cdiv(width, WIDE[0]) * batch <= FEW
-    channels, steps, warps = NARROW if few and length >= LONG else WIDE
-    steps = min(steps, triton.next_power_of_2(length))
-    _kernel[(triton.cdiv(width, channels), batch)](
-        u, dt, A, B, C, D, z, y,
-        width,
-        *(stride for x in (u, dt, B, C, z) for stride in x.stride()[:2]),
-        LENGTH=length, STATE=state, CHANNELS=channels, STEPS=steps, num_warps=warps,
-    )  # fmt: skip
+    tiles = triton.cdiv(width, CHANNELS)
+    parts = segments(tiles * batch, length)
+    steps = triton.cdiv(triton.cdiv(length, parts), 2 * UNROLL) * 2 * UNROLL
+    parts = triton.cdiv(length, steps)
+    ends = u.new_empty((batch, parts, tiles, state, CHANNELS), dtype=torch.float32)
+    sums = u.new_empty((batch, parts, tiles, CHANNELS), dtype=torch.float32)
+    per = values_a_word(B, C)
+    batches = (u.stride(0), dt.stride(0), B.stride(0) // per, C.stride(0) // per, z.stride(0))
+    rows = (u.stride(1), dt.stride(1), B.stride(1) // per, C.stride(1) // per, z.stride(1))
+    for only_ends in (True, False) if parts > 1 else (False,):
+        walk[(tiles, batch, parts - only_ends)](
+            *(u, dt, A, B, C, D, z, y, ends, sums), *batches, *rows, width, length, steps, 0,
+            STATE=state, PER=per, CHANNELS=CHANNELS, UNROLL=UNROLL, ENDS=only_ends,
+            WHOLE=length % (2 * UNROLL) == 0, FLUSH=u.is_cuda and torch.version.hip is None, num_warps=1,
+        )  # fmt: skip
     return y
+
+
+def segments(programs: int, length: int) -> int:
+    """Into how many pieces time is cut: 1 where ``programs`` fill the device."""
+    return max(1, min(PROGRAMS // programs, length // SHORTEST))
+
+
+def values_a_word(*shared: Tensor) -> int:
+    """How many values of B and C are fetched at once: as many as `WORD` bytes hold where every row is made of
+    such words and lies on one, else 1."""
+    size = shared[0].element_size()
+    per = WORD // size
+    fits = all(
+        x.element_size() == size
+        and x.shape[-1] % per == 0
+        and all(stride % per == 0 for stride in x.stride()[:-1])
+        and x.data_ptr() % WORD == 0
+        for x in shared
+    )
+    return per if fits else 1
 
 
 @scan.register_fake
