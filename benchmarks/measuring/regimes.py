@@ -8,10 +8,10 @@ the flags of a run; F stands for the kernel, X for `icd.measure.cold.Flush`, and
     again    F behind F: nothing should come from DRAM
     read     F behind X, X unseen by ncu: 8.39 MB should come from DRAM
     FF ...   a graph of these, behind X
-    warm     FF - F, as a run takes it: 0 MB from DRAM, 8.39 MB through the L2
+    warm     XFF - XF, as a run takes it: 0 MB from DRAM, 8.39 MB through the L2
     cold     XF - X, as a run takes it: 8.39 MB from DRAM, 8.39 MB through the L2
-    XFF-XF, FXF-FX   warm and cold by other graphs: in the latter two graphs the same memory is written, so
-             that what ncu restores between its passes is the same as well
+    FF-F, FXF-FX   warm and cold by graphs that do not begin with a flush: what the first F finds is another
+             state in each of ncu's passes, and counters of several passes do not belong together
 
 ``again`` and ``read`` alike mean that a graph profiled by itself is neither warm nor cold. They are also
 taken with fewer counters in a call: ``passes`` says how often ncu ran what it profiled, and where it ran once
@@ -61,7 +61,7 @@ from icd.pipeline.underncu import find_ncu
 
 LAUNCHES = 3
 ALONE = {"again": "F", "read": "F"}  # row -> graph
-OTHERS = {"XFF-XF": ("XFF", "XF"), "FXF-FX": ("FXF", "FX")}
+OTHERS = {"FF-F": ("FF", "F"), "FXF-FX": ("FXF", "FX")}
 IN_GRAPHS = {graph: graph for pair in (*GRAPHS.values(), *OTHERS.values()) for graph in pair}
 GRAPH_OF = {**ALONE, **IN_GRAPHS}
 SETS = {

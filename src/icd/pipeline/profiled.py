@@ -83,14 +83,16 @@ def capture_all(
 ) -> dict[str, Callable[[], None]]:
     """Each of ``graphs`` captured, by its name; MeasurementError where a capture fails.
 
-    They share one pool of memory, which the forward alone fills first: every forward of every graph lies
-    where the others lie, and all graphs take the room of one. Results overwrite one another, unread.
+    They share one pool of memory, the shortest first: all graphs take the room of one, and a forward lies
+    where the one before it lay. Results overwrite one another, unread.
     """
     import torch
 
     pool = torch.cuda.graph_pool_handle()
-    order = sorted(graphs, key=lambda graph: (graph != FORWARD, len(graph)))
-    return {graph: capture(sequence(graph, forward, flush), pool=pool, remedy="")[0] for graph in order}
+    return {
+        graph: capture(sequence(graph, forward, flush), pool=pool, remedy="")[0]
+        for graph in sorted(graphs, key=len)
+    }
 
 
 def said(step: Step, captured: bool) -> dict[str, Any]:
