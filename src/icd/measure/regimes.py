@@ -8,9 +8,9 @@ every pass, and what the flush counts itself drops out of
     warm  XFF - XF   a second forward right behind a first one
     cold  XF - X     a forward right behind a flush
 
-with F the forward and X the flush (`icd.measure.cold.Flush`). Warm is the steady state: lines that the forward
-before left modified are counted where they are written back. Lines that a forward itself leaves modified at its
-end are counted in neither.
+with F the forward and X the flush (`icd.measure.cold.Flush`). Warm is the steady state: lines that the
+forward before left modified are counted where they are written back. Lines that a forward itself leaves
+modified at its end are counted in neither.
 """
 
 from __future__ import annotations
