@@ -4,7 +4,8 @@
 
 For every arm of every run (those in docs/results by default): the share of bytes read that did not come from
 DRAM, and DRAM bytes a token, as the counters said and as the simulator says for layers of the widths that the
-arm executed. Needs no GPU: shapes are all that the simulator reads.
+arm executed. ``cache``: warm, or as ncu left it in records made before differences of graphs were taken
+(`icd.measure.regimes`). Needs no GPU: shapes are all that the simulator reads.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE)
     given = parser.parse_args()
     runs = given.runs or sorted(path.parent for path in RESULTS.glob("*/*/metrics.json"))
-    rows = [row for run in runs for row in compared(json.loads((run / "metrics.json").read_text("utf-8")))]
+    rows = [row for run in runs for row in compared(run)]
     if not rows:
         sys.exit("simulator: none of these runs has L2 figures that were measured")
     given.out.mkdir(parents=True, exist_ok=True)
@@ -54,8 +55,9 @@ def main() -> None:
         writer.writerows(rows)
 
 
-def compared(metrics: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def compared(run: Path) -> Iterator[dict[str, Any]]:
     """A row an arm whose L2 was measured."""
+    metrics: dict[str, Any] = json.loads((run / "metrics.json").read_text("utf-8"))
     arms = {a: metrics["arms"][a] for a in ARMS if a in metrics["arms"]}
     arms = {name: arm for name, arm in arms.items() if arm["l2"]["source"] == "measured"}
     if not arms:
@@ -63,6 +65,8 @@ def compared(metrics: dict[str, Any]) -> Iterator[dict[str, Any]]:
     model, config = metrics["model"]["name"], metrics["config"]
     workload = build(Cell(model, config["batch_size"], config["seq_len"]), "cpu")
     device = h200()
+    counts = json.loads((run / "ncu.json").read_text("utf-8"))["runs"]
+    cache = "warm" if all("graphs" in entry for entry in counts) else "as ncu left it"
     for name, arm in arms.items():
         small = cut(workload, {site: width for site, (width, _) in arm["executed"]["sites"].items()})
         step = Masked(64, 64).prepare(small, Precision("fp32", "fail"), "cpu")
@@ -70,6 +74,8 @@ def compared(metrics: dict[str, Any]) -> Iterator[dict[str, Any]]:
         found = simulate(reads, small.tokens, config["precision"], device)
         counted = arm["l2"]
         row = {
+            "run": run.resolve().name,
+            "cache": cache,
             "model": model,
             "batch": config["batch_size"],
             "seq_len": config["seq_len"],
