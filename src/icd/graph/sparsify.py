@@ -20,7 +20,7 @@ NORMALIZE_HELP = "sym: W_ij / sqrt(k_i k_j); row: rows sum to 1, symmetrised; no
 def sparsify(dense: NDArray[Any], *, per_row: int, nnz_cap: int, normalize: Normalize) -> csr_matrix:
     """Symmetric CSR of a dense co-access matrix (D, D).
 
-    The diagonal is dropped; an entry stays when it is among the ``per_row`` largest of its row or of
+    The diagonal is dropped; a positive entry stays when it is among the ``per_row`` largest of its row or of
     its column; then the smallest go until at most ``nnz_cap`` are left.
     """
     from scipy.sparse import csr_matrix
@@ -29,14 +29,18 @@ def sparsify(dense: NDArray[Any], *, per_row: int, nnz_cap: int, normalize: Norm
     D = len(A)
     np.fill_diagonal(A, 0.0)
     A = _normalised(A, normalize)
+    stays = A > 0
     if per_row < D:
         cut = np.partition(A, D - per_row, axis=1)[:, D - per_row]  # (D,) smallest kept value of each row
-        A = np.where((A >= cut[:, None]) | (A >= cut[None, :]), A, 0.0)
-    positive = np.count_nonzero(A)
-    if positive > nnz_cap:
-        threshold = np.partition(A.ravel(), A.size - nnz_cap)[A.size - nnz_cap]
-        A = np.where(A > threshold, A, 0.0)
-    return csr_matrix(A)
+        stays &= (A >= cut[:, None]) | (A >= cut[None, :])
+    rows, columns = np.nonzero(stays)
+    values = A[rows, columns]
+    if len(values) > nnz_cap:
+        large = values > np.partition(values, len(values) - nnz_cap)[len(values) - nnz_cap]
+        rows, columns, values = rows[large], columns[large], values[large]
+    starts = np.zeros(D + 1, np.int32)
+    np.cumsum(np.bincount(rows, minlength=D), out=starts[1:])
+    return csr_matrix((values, columns.astype(np.int32), starts), shape=(D, D))
 
 
 def finish(graph: csr_matrix, *, nnz_cap: int, normalize: Normalize) -> csr_matrix:
@@ -70,10 +74,13 @@ def check_caps(**caps: int) -> None:
 
 
 def _normalised(A: NDArray[np.float64], how: Normalize) -> NDArray[np.float64]:
+    """``A`` (D, D) normalised; its own memory is used."""
     degree = A.sum(axis=1)
     safe = np.where(degree > 0, degree, 1.0)
     if how == "sym":
-        return A / np.sqrt(np.outer(safe, safe)) * safe.mean()
+        scale = np.outer(safe, safe)
+        np.divide(A, np.sqrt(scale, out=scale), out=A)
+        return np.multiply(A, safe.mean(), out=A)
     if how == "row":
         rows = A / safe[:, None]
         return (rows + rows.T) / 2
