@@ -21,7 +21,9 @@ WORDS: dict[str, Command] = {
         "keep trained models here, for runs without a network",
     ),
     "report": Command(
-        "icd.tools.report", "RUN...", "write report.html and report.csv of finished runs again"
+        "icd.tools.report",
+        "[--without-graphs] RUN...",
+        "write report.html and report.csv of finished runs again",
     ),
     "rerun": Command("icd.tools.rerun", "RUN [overrides]", "run again what a run's lock says"),
     "sync": Command("icd.tools.sync", "RUN|SWEEP... [--uri URI]", "log finished runs to MLflow"),

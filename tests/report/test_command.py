@@ -40,3 +40,20 @@ def test_a_record_that_was_changed_gets_no_new_sums(tmp_path):
     with pytest.raises(VerificationError, match=r"metrics\.json was changed"):
         main([str(run)])
     assert check_sums(run)
+
+
+def test_the_report_of_an_archive_without_graphs_keeps_their_sums(tmp_path):
+    run = write_run(tmp_path / "run", metrics())
+    graphs = {path.name: path.read_bytes() for path in (run / "W").iterdir()}
+    for name in graphs:
+        (run / "W" / name).unlink()
+    with pytest.raises(VerificationError, match=r"missing; its report .* --without-graphs"):
+        main([str(run)])
+    assert main(["--without-graphs", str(run)]) == 0
+    assert check_sums(run, "W") == []
+    for name, content in graphs.items():
+        (run / "W" / name).write_bytes(content)
+    assert check_sums(run) == []
+    (run / "perm_after.json").write_text("{}")
+    with pytest.raises(VerificationError, match=r"perm_after\.json was changed"):
+        main(["--without-graphs", str(run)])

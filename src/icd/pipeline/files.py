@@ -41,10 +41,29 @@ def jsonable(value: Any) -> Any:
     return value
 
 
-def write_sums(folder: Path) -> None:
-    """``SHA256SUMS`` over every other file below ``folder``, in the format of sha256sum."""
-    lines = [f"{sha256(file)}  {file.relative_to(folder).as_posix()}" for file in files_of(folder)]
+def write_sums(folder: Path, may_lack: str | None = None) -> None:
+    """``SHA256SUMS`` over every other file below ``folder``, in the format of sha256sum.
+
+    Of files in the folder ``may_lack`` that are not there, the sums of before are kept.
+    """
+    sums = {file.relative_to(folder).as_posix(): sha256(file) for file in files_of(folder)}
+    if may_lack is not None:
+        kept = listed(folder)
+        sums |= {name: kept[name] for name in kept if name.startswith(f"{may_lack}/") and name not in sums}
+    lines = [f"{sums[name]}  {name}" for name in sorted(sums)]
     write_bytes(folder / SUMS, ("\n".join(lines) + "\n").encode())
+
+
+def listed(folder: Path) -> dict[str, str]:
+    """What ``SHA256SUMS`` says: name -> sum; ValueError for a line that is not of its format."""
+    out = {}
+    for line in (folder / SUMS).read_text(errors="replace").splitlines():
+        if line and "  " not in line:
+            raise ValueError(f"{SUMS}: expected a sum, two spaces and a name on a line, got {line[:80]!r}")
+        if line:
+            value, name = line.split("  ", 1)
+            out[name] = value
+    return out
 
 
 def check_sums(folder: Path, may_lack: str | None = None) -> list[str]:
@@ -52,24 +71,22 @@ def check_sums(folder: Path, may_lack: str | None = None) -> list[str]:
 
     Files in the folder ``may_lack`` may be missing; those that are there have to agree.
     """
-    path = folder / SUMS
-    if not path.is_file():
+    if not (folder / SUMS).is_file():
         return [f"{SUMS} is missing: the run did not finish"]
-    lines = [line for line in path.read_text(errors="replace").splitlines() if line]
-    broken = [line for line in lines if "  " not in line]
-    if broken:
-        return [f"{SUMS}: expected a sum, two spaces and a name on a line, got {broken[0][:80]!r}"]
-    listed = dict(line.split("  ", 1)[::-1] for line in lines)
+    try:
+        sums = listed(folder)
+    except ValueError as error:
+        return [str(error)]
     found = {file.relative_to(folder).as_posix(): file for file in files_of(folder)}
-    missing = sorted(set(listed) - set(found))
+    missing = sorted(set(sums) - set(found))
     if may_lack is not None:
         missing = [name for name in missing if not name.startswith(f"{may_lack}/")]
     out = [f"{name} is listed in {SUMS} and missing" for name in missing]
-    out += [f"{name} is not listed in {SUMS}" for name in sorted(set(found) - set(listed))]
+    out += [f"{name} is not listed in {SUMS}" for name in sorted(set(found) - set(sums))]
     out += [
         f"{n} was changed after the run"
-        for n in sorted(set(found) & set(listed))
-        if sha256(found[n]) != listed[n]
+        for n in sorted(set(found) & set(sums))
+        if sha256(found[n]) != sums[n]
     ]
     return out
 

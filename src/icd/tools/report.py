@@ -1,4 +1,4 @@
-"""``icd report RUN...``: write report.html and report.csv of finished runs again, and their checksums."""
+"""``icd report [--without-graphs] RUN...``: write report.html and report.csv of finished runs again, and their checksums."""
 
 from __future__ import annotations
 
@@ -10,27 +10,33 @@ from icd.pipeline.files import SUMS, check_sums, write_sums
 from icd.report.csv import write_csv
 from icd.report.html import write_html
 
+WITHOUT = "--without-graphs"  # for an archive that leaves out W: the report then lacks its pictures
+
 
 def main(argv: Sequence[str]) -> int:
     """Write the reports of the run directories named; none is touched when one of them is not finished."""
-    if not argv or any(word.startswith("-") for word in argv):
-        raise ConfigError("usage: icd report RUN...; expected one or more run directories")
-    folders = [finished(Path(word)) for word in argv]
+    may_lack = "W" if WITHOUT in argv else None
+    words = [word for word in argv if word != WITHOUT]
+    if not words or any(word.startswith("-") for word in words):
+        raise ConfigError(f"usage: icd report [{WITHOUT}] RUN...; expected one or more run directories")
+    folders = [finished(Path(word)) for word in words]
     for folder in folders:
-        unchanged(folder)
+        unchanged(folder, may_lack)
     for folder in folders:
         write_csv(folder)
         write_html(folder)
-        write_sums(folder)
+        write_sums(folder, may_lack)
         print(folder / "report.html")
     return int(Exit.DONE)
 
 
-def unchanged(folder: Path) -> None:
+def unchanged(folder: Path, may_lack: str | None = None) -> None:
     """VerificationError where the record differs from its sums: new sums would hide it."""
-    other = [p for p in check_sums(folder) if not p.startswith(("report.", "plots/"))]
+    other = [p for p in check_sums(folder, may_lack) if not p.startswith(("report.", "plots/"))]
     if other:
-        raise VerificationError(f"{folder}: {other[0]}; its report is not written again")
+        only = all(p.startswith("W/") and p.endswith("missing") for p in other)
+        remedy = f" (of an archive without its graphs, {WITHOUT} writes it)" if only else ""
+        raise VerificationError(f"{folder}: {other[0]}; its report is not written again{remedy}")
 
 
 def finished(folder: Path) -> Path:
