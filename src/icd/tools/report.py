@@ -1,4 +1,6 @@
-"""``icd report [--without-graphs] RUN...``: write report.html and report.csv of finished runs again, and their checksums."""
+"""``icd report [--without-graphs] RUN...``: write report.html and report.csv of finished runs again, and
+their checksums.
+"""
 
 from __future__ import annotations
 
