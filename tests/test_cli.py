@@ -51,6 +51,9 @@ BAD = [
     (["--multirunn"], "unrecognized arguments: --multirunn"),
     (["hydra/launcher=nope", "-m"], "hydra/launcher=nope: no such launcher here"),
     (["solver.time_budget_s=-1"], "solver.time_budget_s: expected seconds above 0"),
+    (["measure.target_width_pct=nan"], "measure.target_width_pct=nan: expected a finite number"),
+    (["measure.time_budget_s=inf"], "measure.time_budget_s=inf: expected a finite number"),
+    (["runtime.cuda_graph=true", "device=cpu"], "needs an NVIDIA GPU and this run's device is cpu"),
     (["validate"], "usage: icd validate"),
     (["validate", "x", "--what"], "got '--what'"),
 ]

@@ -32,7 +32,7 @@ def run_dir(*words):
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        (run_dir("gate=mock", "gate.cost_c_pct=-99.9"), Exit.GATE_FAILED, "gate mock: failed (cost_c: value"),
+        (run_dir("gate=mock", "gate.cost_c_pct=-99.9"), Exit.GATE_FAILED, "gate mock-own: failed (cost_c"),
         (("sparsity=2",), Exit.BAD_CONFIG, "sparsity=2: expected"),
         (run_dir("gate=smoke"), Exit.MISSING_RESOURCE, "gate smoke: undecided"),
         (
@@ -68,6 +68,21 @@ def test_a_forged_gate_ends_verify_and_validate_with_6(mock_run, tmp_path):
     write_sums(copy)
     for words in (("verify", "copy"), ("validate", "copy", "--gate", "smoke")):
         assert icd(*words, cwd=tmp_path).returncode == Exit.VERIFICATION_FAILED
+
+
+def test_an_overridden_gate_decides_the_run_and_not_what_validate_is_asked_for(tmp_path):
+    easy = ("gate=mock", "gate.cost_c_pct=1000", "sparsity=0")
+    done = icd(*run_dir(*easy), cwd=tmp_path)
+    assert done.returncode == Exit.DONE and "gate mock-own: passed" in done.stdout + done.stderr
+    assert verify(tmp_path / "run") == []
+    done = icd("validate", "run", "--gate", "mock", cwd=tmp_path)
+    assert done.returncode == Exit.GATE_FAILED and "gate mock failed" in done.stdout
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    metrics["gates"]["mock"] = metrics["gates"].pop("mock-own")
+    (tmp_path / "run" / "metrics.json").write_text(json.dumps(metrics))
+    write_sums(tmp_path / "run")
+    problems = verify(tmp_path / "run")
+    assert "gates: mock-own is missing" in problems and any(p.startswith("gates.mock.") for p in problems)
 
 
 def test_a_kept_timeout_is_recorded_and_tagged(tmp_path):

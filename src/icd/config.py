@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -172,7 +173,7 @@ def fits(value: Any, hint: Any) -> bool:
             fits(k, args[0]) and fits(v, args[1]) for k, v in value.items()
         )
     if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, hint)
@@ -191,7 +192,7 @@ def spell(hint: Any) -> str:
         return "a mapping"
     words = {
         int: "a whole number",
-        float: "a number",
+        float: "a finite number",
         str: "a text",
         bool: "true or false",
         type(None): "null",

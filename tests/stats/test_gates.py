@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy import stats
 
 from icd.errors import ConfigError
 from icd.stats.compare import compare
-from icd.stats.gates import ONE_SIDED, Gate
+from icd.stats.gates import ONE_SIDED, Gate, name_in_record
 
 from .build import sample
 
@@ -64,6 +65,17 @@ def test_every_shipped_gate_lists_every_field_so_that_all_can_be_overridden():
     for file in files:
         assert file.read_text().startswith("_target_:")
         assert set(yaml.safe_load(file.read_text())) == {"_target_", *Gate.__dataclass_fields__}
+
+
+@pytest.mark.parametrize(
+    "change", [{"latency_pct": 1000.0}, {"require": ["latency"]}, {"compare": "sliced_vs_linear"}]
+)
+def test_a_published_name_stands_for_the_published_thresholds_alone(change):
+    fields = asdict(gate("smoke"))
+    assert name_in_record(fields, asdict(gate("smoke"))) == "smoke"
+    assert name_in_record({**fields, "require": ()}, fields) == "smoke"
+    assert name_in_record({**fields, **change}, fields) == "smoke-own"
+    assert name_in_record({**fields, "name": "ours", **change}, None) == "ours"
 
 
 def test_gate_none_passes_with_no_checks():

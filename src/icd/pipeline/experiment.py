@@ -65,10 +65,24 @@ class Experiment:
                 f"device={self.device}: no NVIDIA driver answers on this machine; "
                 "use device=cpu or device=auto"
             )
+        if self.device == "cpu" or (self._wants_graph and not cuda_driver()):
+            self.check_device("cpu")
         if self.gate.name != "none" and self.pipeline.name != "iterative":
             raise ConfigError(
                 f"gate={self.gate.name} judges iterative against linear and pipeline={self.pipeline.name} "
                 "has no iterative arm; use pipeline=iterative or gate=none"
+            )
+
+    @property
+    def _wants_graph(self) -> bool:
+        return getattr(self.runtime, "cuda_graph", "auto") is True
+
+    def check_device(self, device: str) -> None:
+        """ConfigError where ``device``, now that it is known, cannot do what was asked of the runtime."""
+        if self._wants_graph and not device.startswith("cuda"):
+            raise ConfigError(
+                f"runtime.cuda_graph=true: a CUDA graph needs an NVIDIA GPU and this run's device is "
+                f"{device}; use runtime.cuda_graph=auto or false"
             )
 
 

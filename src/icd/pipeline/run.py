@@ -35,6 +35,7 @@ from icd.pipeline.write import write_record
 from icd.report.csv import write_csv
 from icd.report.html import write_html
 from icd.report.words import verdict
+from icd.stats.gates import name_in_record
 from icd.stats.rollback import decide
 
 
@@ -144,7 +145,7 @@ def _execute(
         run_id=uuid4().hex,
         created=created,
     )
-    gates = {**experiment.gates, experiment.gate.name: experiment.gate}
+    gates = {**experiment.gates, asked_gate(experiment): experiment.gate}
     metrics["gates"] = {
         name: {**gate.evaluate(metrics), "spec": asdict(gate)}
         for name, gate in gates.items()
@@ -184,9 +185,15 @@ def without_paths(value: Any) -> Any:
     return f"{path.name}#sha256:{hashlib.sha256(names.encode()).hexdigest()}"
 
 
+def asked_gate(experiment: Experiment) -> str:
+    """The name, in the record, of the gate that decides the exit code."""
+    published = experiment.gates.get(experiment.gate.name)
+    return name_in_record(asdict(experiment.gate), asdict(published) if published else None)
+
+
 def judged(experiment: Experiment, metrics: dict[str, Any], console: Console) -> int:
     """The exit code that the asked gate decides: 0 passed or none asked, 1 failed, 3 a figure is missing."""
-    name = experiment.gate.name
+    name = asked_gate(experiment)
     if name == "none":
         return int(Exit.DONE)
     result = metrics["gates"][name]

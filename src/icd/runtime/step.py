@@ -82,7 +82,7 @@ def make_step(
 
     if "compile" in record:
         compile_now(forward)
-    graph = switched_on(cuda_graph, device) and device.startswith("cuda")
+    graph = switched_on(cuda_graph, device)
     record["cuda_graph"] = graph
     replay, output = capture(forward) if graph else (None, None)
     return ModuleStep(module, workload.forward, inputs, device, record, replay, output)

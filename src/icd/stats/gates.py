@@ -118,6 +118,21 @@ class Gate:
         return {"pass": False if False in outcomes else None if None in outcomes else True, "checks": checks}
 
 
+def name_in_record(asked: Mapping[str, Any], published: Mapping[str, Any] | None) -> str:
+    """What a gate is called in a record: ``smoke-own`` where fields of the published ``smoke`` differ.
+
+    So a published name always stands for the published thresholds. ``asked`` and ``published``: fields of
+    `Gate`; None where no gate of that name is published.
+    """
+    name = str(asked["name"])
+    same = published is not None and all(_plain(asked.get(k)) == _plain(v) for k, v in published.items())
+    return name if published is None or same else f"{name}-own"
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, (list, tuple)) else value
+
+
 def _check(found: Mapping[str, Any], rule: _Rule, threshold: float) -> dict[str, Any]:
     """One check of a comparison: ``value, ci95, pass, reason``."""
     block = (found.get(rule.block) or {}) if rule.block else found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from icd.choices import conf_dir
@@ -11,7 +10,7 @@ from icd.pipeline.checks import LIMIT
 from icd.pipeline.record import SCHEMA, configuration
 from icd.pipeline.tags import tags
 from icd.report.csv import encode
-from icd.stats.gates import Gate
+from icd.stats.gates import Gate, name_in_record
 from icd.tools.recheck.recorded import Recorded, differ
 
 KEYS = (
@@ -78,22 +77,28 @@ def tolerance(run: Recorded, arm: str) -> float | None:
 def gated(run: Recorded) -> list[str]:
     """Every gate again, and its thresholds against the lock and those that icd publishes."""
     recorded = run.metrics["gates"]
-    out = [f"gates: {name} is missing" for name in PUBLISHED if name not in recorded]
+    asked = {key: value for key, value in run.lock["gate"].items() if key != "_target_"}
+    own = name_in_record(asked, published(asked["name"]))
+    names = {*PUBLISHED, own} - {"none"}
+    out = [f"gates: {name} is missing" for name in sorted(names - set(recorded))]
     for name, gate in recorded.items():
-        spec = spec_of(name, run.lock["gate"])
+        spec = asked if name == own else published(name)
+        if spec is None:
+            out.append(f"gates.{name}: neither published nor the one that was asked for")
+            continue
         found = Gate(**spec).evaluate(run.metrics)
         out += differ(gate, {**found, "spec": spec}, f"gates.{name}")
     return out
 
 
-def spec_of(name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """A gate's thresholds: as the lock says where it was the one asked for, else as icd publishes them."""
+def published(name: str) -> dict[str, Any] | None:
+    """The fields of a gate as icd publishes it; None where it does not."""
     import yaml
 
-    if asked["name"] != name:
-        path = conf_dir() / "gate" / f"{name}.yaml"
-        asked = yaml.safe_load(path.read_text("utf-8"))
-    return {key: value for key, value in asked.items() if key != "_target_"}
+    path = conf_dir() / "gate" / f"{name}.yaml"
+    if not path.is_file():
+        return None
+    return {k: v for k, v in yaml.safe_load(path.read_text("utf-8")).items() if k != "_target_"}
 
 
 def tagged(run: Recorded) -> list[str]:
