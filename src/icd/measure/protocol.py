@@ -24,6 +24,7 @@ class Protocol:
     allocation of each process, on a GPU; ``power_sample_hz``: readings of the power draw a second, for
     ``power.csv``. ``ncu_repetitions``: processes in which every arm's forward is profiled, caches warm and
     cold; an interval needs 3. ``ncu_kernels``: one process more, kernel by kernel, the cache neither.
+    ``l2_compared``: the figure of the L2 that is compared and gated; both are recorded.
     ``cold_rounds``: rounds with the L2 flushed before each iteration, outside its events, on a GPU.
 
     ``stop=fixed``: ``rounds`` rounds. ``stop=adaptive``: whole balanced cycles of rounds, at least
@@ -42,6 +43,7 @@ class Protocol:
     power_enable: bool
     ncu_repetitions: int = 0
     ncu_kernels: bool = False
+    l2_compared: Literal["served_pct", "lookup_hit_pct"] = "served_pct"
     cold_rounds: int = 0
     power_rounds: int = 0
     power_sample_hz: float = 10.0

@@ -18,7 +18,7 @@ from icd.stats.derive import derive
 from icd.stats.wall import wall_check
 
 SCHEMA = "icd.metrics/1"
-L2_METRIC, REGIME = "l2_served_pct", "warm"  # the cache figure that is compared and gated
+REGIME = "warm"  # of the cache figure that is compared and gated
 L2_METRICS = tuple(
     metric + suffix
     for metric in ("l2_served_pct", "l2_lookup_hit_pct", "dram_bytes_per_token")
@@ -27,13 +27,16 @@ L2_METRICS = tuple(
 ENERGY_METRICS = ("energy_j", "energy_net_j", "watts", "idle_watts")
 
 
-def figures(taken: Measurement) -> dict[str, Any]:
-    """``{arms, compare, settings, hardware}`` of one measurement; ``settings`` are those of `derive`."""
+def figures(taken: Measurement, l2_compared: str) -> dict[str, Any]:
+    """``{arms, compare, settings, hardware}`` of one measurement; ``settings`` are those of `derive`.
+
+    ``l2_compared``: of `icd.measure.protocol.Protocol`.
+    """
     facts = taken.prepared.facts
     settings = {
         "device": facts["device"],
         "tokens": facts["tokens"],
-        "l2_metric": L2_METRIC,
+        "l2_metric": l2_metric(l2_compared),
         "regime": REGIME,
         "reasons": missing_reasons(taken.processes, taken.l2.missing),
     }
@@ -82,7 +85,7 @@ def build_metrics(
     """
     facts = taken.prepared.facts
     card = facts["card"]
-    before = figures(first) if first else None
+    before = figures(first, experiment.measure.l2_compared) if first else None
     sites = site_table(facts)
     solver = solver_block(sites, facts["iterations"], found["arms"])
     inputs = {
@@ -192,6 +195,11 @@ def protocol(
             "reason": None if wall else "no device was timed by its own events",
         },
     }
+
+
+def l2_metric(compared: str) -> str:
+    """The metric of samples behind ``measure.l2_compared``."""
+    return f"l2_{compared}"
 
 
 def missing_reasons(processes: Sequence[Mapping[str, Any]], l2: str | None) -> dict[str, str]:

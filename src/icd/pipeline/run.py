@@ -118,7 +118,7 @@ def _execute(
     def measured(arms: Prepared, name: str) -> tuple[Measurement, dict[str, Any]]:
         (work / name).mkdir()  # nothing that an earlier child wrote can be taken for a later one's
         taken = measure_arms(experiment, arms, work / name, listen, console, log.write)
-        return taken, figures(taken)
+        return taken, figures(taken, experiment.measure.l2_compared)
 
     taken, found = measured(prepared, "first")
     decision = decide(

@@ -7,6 +7,7 @@ from typing import Any
 
 from icd.report.figures.ratios import label, order
 from icd.report.numbers import interval, number, plain_interval, signed
+from icd.report.phrases import l2_name
 from icd.report.table import Cell, Table
 
 REGIMES = (("l2", "warm"), ("l2_cold", "cold"))
@@ -70,7 +71,8 @@ def arms(metrics: Mapping[str, Any]) -> Table:
 
 def comparisons(metrics: Mapping[str, Any]) -> Table:
     """One row a comparison with any cache figure."""
-    table = Table(PAIR_HEADINGS)
+    figure = l2_name(metrics).removeprefix("L2 ")
+    table = Table(tuple((name.replace("served", figure), unit) for name, unit in PAIR_HEADINGS))
     compared = metrics.get("compare") or {}
     for name in order(compared):
         blocks = {

@@ -121,7 +121,8 @@ def markup(text: str) -> Any:
 def ratio_plots(run: Run) -> list[tuple[str, Any]]:
     """(title, figure) of every block that has a value, latency first."""
     out = []
-    for block, (title, *_) in ratios.BLOCKS.items():
+    for block in ratios.BLOCKS:
+        title = ratios.title_of(block, run.metrics)
         drawn = ratios.draw(run.metrics, run.samples, block, PAGE)
         if drawn is not None:
             out.append((title, markup(svg(drawn, f"ratio-{block}", f"Change of {title} by comparison"))))

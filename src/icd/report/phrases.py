@@ -63,6 +63,12 @@ def why(block: Mapping[str, Any]) -> str:
     return str(block.get("reason") or "no reason recorded")
 
 
+def l2_name(metrics: Mapping[str, Any]) -> str:
+    """The figure of the L2 that the run compares (``measure.l2_compared``)."""
+    asked = dig(metrics, "derivation", "l2_metric")
+    return "L2 lookup hits" if asked == "l2_lookup_hit_pct" else "L2 served"
+
+
 def capital(text: str) -> str:
     """The first letter in upper case, the rest untouched."""
     return text[:1].upper() + text[1:]

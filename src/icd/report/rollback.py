@@ -7,9 +7,9 @@ from typing import Any
 
 from icd.report.folder import dig
 from icd.report.numbers import interval, is_number, number, signed
+from icd.report.phrases import l2_name
 from icd.report.table import Cell, Table, text_of
 
-NAMES = {"latency": "latency", "l2": "L2 served", "ept": "energy per token"}
 ANSWERS = {True: "supported", False: "not supported", None: "not known"}
 AGAIN = (("measured again", ""), ("95 % interval", ""))
 HEADINGS = (
@@ -20,6 +20,11 @@ HEADINGS = (
     ("worse", ""),
     *AGAIN,
 )
+
+
+def names(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """The figures that a rollback looks at, in words."""
+    return {"latency": "latency", "l2": l2_name(metrics), "ept": "energy per token"}
 
 
 def triggered(metrics: Mapping[str, Any]) -> bool:
@@ -34,7 +39,7 @@ def sentences(metrics: Mapping[str, Any]) -> list[str]:
         return []
     if not found["triggered"]:
         return [f"The re-permutation was not rolled back by measurement: {found['reason']}."]
-    worse = " and ".join(NAMES[name] for name in found["metrics"])
+    worse = " and ".join(names(metrics)[name] for name in found["metrics"])
     supported = [c["cause"] for c in found["root_cause"] if c["supported"]]
     unknown = [c["cause"] for c in found["root_cause"] if c["supported"] is None]
     out = [
@@ -59,7 +64,7 @@ def figures(metrics: Mapping[str, Any]) -> Table:
         again = dig(found, "remeasured", name) or {}
         value, unit = again.get("delta_pct", again.get("delta")), first["unit"]
         why, again_why = first.get("reason"), again.get("reason")
-        row = [Cell(NAMES[name], kind="name"), table.cell(_with(first["value"], unit), why)]
+        row = [Cell(names(metrics)[name], kind="name"), table.cell(_with(first["value"], unit), why)]
         row += [table.cell(interval(first["ci95"]), why), table.cell(number(first["floor"], 3), why)]
         row += [Cell({True: "yes", False: "no", None: "not known"}[first["worse"]])]
         if again_too:

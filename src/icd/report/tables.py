@@ -8,6 +8,7 @@ from typing import Any
 from icd.report.figures.ratios import label, order
 from icd.report.folder import dig
 from icd.report.numbers import DASH, interval, is_number, minus, number, plain_interval, signed
+from icd.report.phrases import l2_name
 from icd.report.table import Cell, Table, text_of
 
 SHARES = ("cosine", "agreement", "accuracy")  # at most 1
@@ -102,7 +103,10 @@ COMPARISON_HEADINGS = (
 
 def comparisons(metrics: Mapping[str, Any]) -> Table:
     """One row a comparison, in the order of the ratio plot."""
-    table = Table(COMPARISON_HEADINGS)
+    named = tuple(
+        (l2_name(metrics) if name == "L2 served" else name, unit) for name, unit in COMPARISON_HEADINGS
+    )
+    table = Table(named)
     compared = metrics.get("compare") or {}
     for name in order(compared):
         found = compared[name]
@@ -144,7 +148,6 @@ def _change(table: Table, block: Mapping[str, Any]) -> Cell:
 GATE_WORDS = {True: "pass", False: "fail", None: "undecided"}
 GATE_NAMES = {
     "latency": "latency",
-    "l2": "L2 served",
     "ept": "energy per token",
     "quality_loss": "quality loss",
     "cost_c": "C, cache distance",
@@ -168,6 +171,7 @@ def gates(metrics: Mapping[str, Any]) -> Table:
             ("result", ""),
         )
     )
+    names = {**GATE_NAMES, "l2": l2_name(metrics)}
     for name, gate in (metrics.get("gates") or {}).items():
         for i, check in enumerate(gate.get("checks") or ()):
             unit = GATE_UNITS.get(check.get("name"), "")
@@ -175,7 +179,7 @@ def gates(metrics: Mapping[str, Any]) -> Table:
             row = [Cell(name if not i else "", kind="name"), Cell(outcome if not i else "", kind=outcome)]
             sign = "≥ " if check.get("name") in AT_LEAST else "≤ "
             row += [
-                Cell(GATE_NAMES.get(check.get("name"), str(check.get("name")).replace("_", " "))),
+                Cell(names.get(check.get("name"), str(check.get("name")).replace("_", " "))),
                 Cell(_with(_threshold(check.get("threshold"), sign), unit)),
             ]
             row += [

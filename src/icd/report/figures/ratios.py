@@ -12,7 +12,7 @@ from icd.contracts import Sample
 from icd.report.figures.canvas import Palette, arm_colour, figure, style
 from icd.report.folder import dig
 from icd.report.numbers import interval, is_number, signed
-from icd.report.phrases import equivalence_pct
+from icd.report.phrases import equivalence_pct, l2_name
 
 FARTHEST_PCT = 150.0  # intervals are drawn up to here, or up to the largest estimate
 Block = tuple[str, int, int, int]  # arm, process, allocation, round
@@ -69,13 +69,19 @@ def unit_changes(medians: Mapping[Block, float], arm: str, base: str) -> list[fl
     return [100 * float(np.expm1(np.mean(processes[p]))) for p in sorted(processes)]
 
 
+def title_of(block: str, metrics: Mapping[str, Any]) -> str:
+    """What the block compares, in words."""
+    return l2_name(metrics) if block == "l2_pp" else BLOCKS[block][0]
+
+
 def draw(metrics: Mapping[str, Any], samples: Sequence[Sample], block: str, palette: Palette) -> Any | None:
     """The figure of one block, None when no comparison has a value."""
     compared = metrics.get("compare") or {}
     names = [n for n in order(compared) if change(dig(compared, n, block)) is not None]
     if not names:
         return None
-    title, metric, unit, better = BLOCKS[block]
+    _, metric, unit, better = BLOCKS[block]
+    title = title_of(block, metrics)
     medians = block_medians(samples, metric) if metric else {}
     arms = list(metrics.get("arms") or {})
 

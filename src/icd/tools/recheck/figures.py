@@ -7,7 +7,7 @@ from typing import Any
 
 from icd.contracts import Sample
 from icd.pipeline.computed import arm_block, arm_cost, computed
-from icd.pipeline.record import L2_METRIC, REGIME, missing_reasons, protocol
+from icd.pipeline.record import REGIME, l2_metric, missing_reasons, protocol
 from icd.pipeline.rollback import FOLDER
 from icd.samples import read_samples
 from icd.stats.derive import derive
@@ -35,7 +35,7 @@ def settings(run: Recorded, processes: Sequence[Mapping[str, Any]], ncu: Mapping
     return {
         "device": processes[0]["device"],
         "tokens": run.metrics["inputs"]["tokens"],
-        "l2_metric": L2_METRIC,
+        "l2_metric": l2_metric(run.lock["measure"].get("l2_compared", "served_pct")),  # earlier: no choice
         "regime": REGIME,
         "reasons": missing_reasons(processes, ncu["reason"]),
     }
