@@ -244,3 +244,10 @@ def test_break_even_is_a_promise_only_after_a_win():
     }
     assert solver_sentence(record).endswith("There is no break-even: iterative is not faster than linear.")
     assert solver_sentence({}) == ""
+
+
+def test_a_run_without_a_transform_says_so_in_records_of_now_and_before():
+    for name, sparsity in (("none", None), ("nothing", 0.5)):
+        record = metrics()
+        record["config"] |= {"transform": name, "sparsity": sparsity}
+        assert "after no compression at all" in text(record)

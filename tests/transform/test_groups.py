@@ -12,7 +12,18 @@ from icd.transform.groups import KNOWN, sites_of
 
 def test_sites_are_those_of_the_groups_named(mock_workload):
     assert [s.group for s in sites_of(mock_workload, ["neurons", "d_inner"])] == ["neurons"] * 2
-    assert sites_of(mock_workload, ["heads"]) == ()
+
+
+@pytest.mark.parametrize("groups", [["heads"], []])
+def test_groups_that_the_model_has_none_of_are_refused_for_nothing_would_be_removed(mock_workload, groups):
+    with pytest.raises(ConfigError, match=r"names nothing that model=mock has, .* it has neurons"):
+        sites_of(mock_workload, groups)
+
+
+def test_the_groups_of_the_yamls_hold_some_of_every_family():
+    for name in ("channel", "unstructured"):
+        groups = yaml.safe_load((conf_dir() / "transform" / f"{name}.yaml").read_text())["groups"]
+        assert {"neurons", "heads", "d_inner"} <= set(groups), name
 
 
 def test_a_misspelt_group_is_refused_with_those_that_are_there(mock_workload):

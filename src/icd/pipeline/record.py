@@ -147,8 +147,8 @@ def configuration(
 
     return {
         "pipeline": lock["pipeline"]["name"],
-        "transform": chosen("transform"),
-        "sparsity": lock["sparsity"],
+        "transform": "none" if chosen("transform") == "nothing" else chosen("transform"),
+        "sparsity": lock["transform"].get("sparsity"),  # some transforms have none
         "precision": precision,
         "seq_len": inputs["tokens"] // batch,
         "batch_size": batch,

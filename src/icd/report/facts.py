@@ -79,13 +79,16 @@ def identity(metrics: Mapping[str, Any]) -> Facts:
     origin += [f"SHA-256 {str(digest)[:16]}…"] if digest else []
     parameters = number(model.get("params"))
     shape = f"{said['batch_size']} × {said['seq_len']}"
+    compressed = f"transform {said['transform']}"
+    if config.get("sparsity") is not None:
+        compressed += f", sparsity {said['sparsity']}"
     return [
         ("run", plain(metrics.get("run_id"))),
         ("date", plain(metrics.get("created"))),
         ("model", f"{plain(model.get('name'))} ({plain(model.get('family'))}, {parameters} parameters)"),
         ("weights", "; ".join(origin)),
         *([("notice", plain(model["notice"]))] if model.get("notice") else []),
-        ("pipeline", f"{said['pipeline']}; transform {said['transform']}, sparsity {said['sparsity']}"),
+        ("pipeline", f"{said['pipeline']}; {compressed}"),
         ("execution", f"{said['precision']}, engine {said['engine']}, batch × tokens {shape}"),
         ("method", f"solver {said['solver']}, measure {said['measure']}, seed {said['seed']}"),
     ]

@@ -40,7 +40,7 @@ def emulated(metrics: Mapping[str, Any]) -> str:
 def compression(metrics: Mapping[str, Any]) -> str:
     """``channel sparsity 0.5``, or what else was done to the values."""
     transform, sparsity = dig(metrics, "config", "transform"), dig(metrics, "config", "sparsity")
-    if transform in (None, "none", "notransform"):
+    if transform in (None, "none", "nothing"):
         return "no compression at all"
     return f"{transform} sparsity {sparsity:g}" if is_number(sparsity) else str(transform)
 

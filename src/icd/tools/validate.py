@@ -120,7 +120,7 @@ def table(runs: Sequence[tuple[Path, dict[str, Any]]]) -> str:
                 folder.name,
                 metrics["model"]["name"],
                 config["pipeline"],
-                str(config["sparsity"]),
+                "-" if config["sparsity"] is None else str(config["sparsity"]),
                 config["precision"],
                 f"{headline['delta_pct']:+.1f} %" if headline.get("delta_pct") is not None else "-",
                 f"{ci95[0]:+.1f} .. {ci95[1]:+.1f}" if ci95 else "-",

@@ -14,7 +14,8 @@ KNOWN = ("neurons", "heads", "vo_dims", "qk_dims", "d_inner", "dt_rank", "d_stat
 def sites_of(workload: Workload, groups: Sequence[str]) -> tuple[Site, ...]:
     """The sites whose group is named; ConfigError for a group that no model of icd and not this one has.
 
-    A group that only other models have is passed over, so that one list serves all of them.
+    A group that only other models have is passed over, so that one list serves all of them; one of the list
+    there has to be.
     """
     own = tuple(dict.fromkeys(site.group for site in workload.sites))
     for group in groups:
@@ -23,4 +24,10 @@ def sites_of(workload: Workload, groups: Sequence[str]) -> tuple[Site, ...]:
                 f"transform.groups: unknown group {group!r}.{did_you_mean(group, (*own, *KNOWN))} "
                 f"model={workload.card.name} has {', '.join(own)}"
             )
-    return tuple(site for site in workload.sites if site.group in groups)
+    found = tuple(site for site in workload.sites if site.group in groups)
+    if workload.sites and not found:
+        raise ConfigError(
+            f"transform.groups={list(groups)} names nothing that model={workload.card.name} has, so that "
+            f"nothing would be removed; it has {', '.join(own)}"
+        )
+    return found

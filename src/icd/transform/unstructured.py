@@ -61,6 +61,11 @@ class Unstructured:
             )
         dense = restore(workload)
         names = self.layers(dense)
+        if not names:
+            raise ConfigError(
+                f"transform=unstructured zeroes weights of linear layers and model={workload.card.name} has "
+                f"none at the sites of transform.groups={self.groups}; use transform=channel or none"
+            )
         norms = input_norms(dense, names) if self.score == "wanda" else {}
         module = copy.deepcopy(dense.module)
         zeroed = total = 0
