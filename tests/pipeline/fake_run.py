@@ -81,7 +81,6 @@ class Child:
             timed += mine
         order = rounds(len(arms), measure.power_rounds, seed_of(seed, process, measure.allocations))
         energy = list(self.energy(arms, process, measure.rounds, order))
-        ran = {"engine": "compact", "sites": self.widths(arguments["prepared"]), "source": "measured"}
         return {
             "samples": timed + energy,
             "power": [
@@ -98,12 +97,9 @@ class Child:
             "quality": {name: {"metric": "cosine", "value": 0.9, "source": "executed"} for name in names},
             "work": dict.fromkeys(names, WORK),
             "hardware": DEVICE if process == 0 else None,
-            "executed": {name: {**ran, "format": "fp32", "dtype": "float32"} for name in names},
+            "executed": {name: ran(arguments["prepared"]) for name in names},
             "environment": {"device": arguments["device"]},
         }
-
-    def widths(self, prepared):
-        return {row["site"]: [row["channels"], row["channels"]] for row in prepared.facts["sites"]}
 
     def slowed(self, arms, arm):
         """Whether the arm has the transformed values in another layout than linear's."""
@@ -141,6 +137,13 @@ class Child:
                     )  # fmt: skip
 
 
+def ran(prepared):
+    """What was executed for any arm."""
+    sites = {row["site"]: [row["channels"], row["channels"]] for row in prepared.facts["sites"]}
+    own = {"engine": "compact", "sites": sites, "source": "measured"}
+    return {**own, "format": "fp32", "dtype": "float32"}
+
+
 def ncu(stage, arguments, folder, listen, *, prefix, timeout_s):
     """What a process under ncu leaves: its log, what it executed and whose forwards it profiled."""
     whose = asked(arguments)
@@ -148,7 +151,8 @@ def ncu(stage, arguments, folder, listen, *, prefix, timeout_s):
     served = [0.5 + 0.01 * at + (0.12 + 0.001 * at) * (arm == "iterative") for arm, _ in whose]
     with open(prefix[prefix.index("--log-file") + 1], "w") as log:
         log.write(written([graph for _, graph in whose], served=served))
-    executed = {arm: {"source": "measured"} for arm in arguments["arms"]}
+    graph = {"cuda_graph": True, "cuda_graph_when_timed": False} if arguments["captured"] else {}
+    executed = {arm: {**ran(arguments["prepared"]), **graph} for arm in arguments["arms"]}
     return {"executed": executed, "profiled": whose, "refused": None}
 
 

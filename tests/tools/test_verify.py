@@ -15,7 +15,7 @@ import pytest
 from icd.errors import Exit
 from icd.measure.l2 import READ, Kernel, Profile, Rates, rates
 from icd.pipeline.files import check_sums, write_sums
-from icd.pipeline.profiling import SUFFIX
+from icd.pipeline.profiling import SUFFIX, samples_of
 from icd.pipeline.record import protocol
 from icd.pipeline.solved import break_even
 from icd.report.csv import encode as table
@@ -221,6 +221,56 @@ def counter(of, factor, *, made=False):
     return change
 
 
+def recounted(change):
+    """``change(ncu)`` in ncu.json, and samples and figures to match."""
+
+    def forge(metrics, folder):
+        ncu = read_json(folder / "ncu.json")
+        change(ncu)
+        (folder / "ncu.json").write_text(json.dumps(ncu))
+        order = {p["repetition"]: p["arms"] for p in ncu["processes"] if p["profiled"] == "as timed"}
+        rows = [s for s in read_samples(folder / "samples.csv.gz") if not by_ncu(s)]
+        for entry in ncu["runs"]:
+            rows += samples_of(entry, order[entry["repetition"]].index(entry["arm"]))
+        (folder / "samples.csv.gz").write_bytes(encode(rows))
+        made_again(metrics, folder)
+
+    return forge
+
+
+def every_run(change, **fields):
+    """``change(run)`` of every run of ncu.json whose ``fields`` are these, all else to match."""
+
+    def forge(ncu):
+        for run in ncu["runs"]:
+            if all(run[key] == value for key, value in fields.items()):
+                change(run)
+
+    return recounted(forge)
+
+
+def subtracts_more(run):
+    """Reads that no other graph counted, off each launch; its own profiles of the smaller graph to match."""
+    for launch in run["launches"]:
+        launch["subtracted"] = {**launch["subtracted"], READ: launch["subtracted"][READ] + 1000}
+        launch["sums"][READ] = launch["profiled"][READ] - launch["subtracted"][READ]
+        launch |= vars(rates(Profile((Kernel("", launch["sums"]),)), 128, 1e9))
+    run["base"] = [{**sums, READ: sums[READ] + 1000} for sums in run["base"]]
+
+
+def no_difference(run):
+    """As records were before differences were taken."""
+    del run["graphs"], run["base"]
+    for launch in run["launches"]:
+        del launch["profiled"], launch["subtracted"]
+
+
+def last_repetition_alone(ncu):
+    """The last repetition that was timed loses its figures."""
+    last = ncu["processes"][-1]["repetition"]
+    ncu["runs"] = [run for run in ncu["runs"] if run["repetition"] != last]
+
+
 def uncounted(metrics, folder):
     """One run of ncu.json as if it had been profiled before differences were taken."""
     ncu = read_json(folder / "ncu.json")
@@ -313,6 +363,24 @@ FORGERIES = {
     "a counter that was subtracted, figures and samples to match": counter("subtracted", 0.5, made=True),
     "more subtracted than was profiled": counter("subtracted", 9.0),
     "a run without what was subtracted": uncounted,
+    "an arm left out of ncu.json": recounted(
+        lambda ncu: ncu.update(runs=[run for run in ncu["runs"] if run["arm"] != "aa"])
+    ),
+    "a regime left out of ncu.json": recounted(
+        lambda ncu: ncu.update(runs=[run for run in ncu["runs"] if run["regime"] != "cold"])
+    ),
+    "the launches of an arm that suit": every_run(lambda run: run["launches"].pop(), arm="iterative"),
+    "other graphs": every_run(lambda run: run.update(graphs=["XFF", "X"]), regime="cold"),
+    "warm subtracts what cold did not profile": every_run(subtracts_more, arm="iterative", regime="warm"),
+    "cold subtracts no median of profiles": every_run(lambda run: run["base"][0].update({READ: 9e9}) or
+        run["base"][1].update({READ: 9e9}), arm="iterative", regime="cold"),
+    "profiles of the smaller graph left out": every_run(lambda run: run.pop("base")),
+    "no differences": every_run(no_difference),
+    "counters of another schema": recounted(lambda ncu: ncu.update(schema="icd.ncu/9")),
+    "figures of a process that failed": recounted(lambda ncu: ncu["processes"][0].update(
+        attempts=[{"ok": False, "reason": "x", "seconds": 1.0}])),
+    "another engine was profiled": every_run(lambda run: run["executed"].update(engine="other")),
+    "the last repetition left out": recounted(last_repetition_alone),
     "a figure of ncu": text("ncu.json", '"l2_served_pct": ', '"l2_served_pct": 1'),
     "a reading of no block": text("power.csv", ",linear,", ",nobody,"),
     "a latency": sample("latency_ms", value=9.0),
