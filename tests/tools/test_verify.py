@@ -357,6 +357,13 @@ FORGERIES = {
     "what stopped a process": put("protocol", "stopped", 0, "criterion", value="width"),
     "no process stopped": put("protocol", "stopped", value=[]),
     "a seed": text("config.lock.json", '"seed": 0,\n "device"', '"seed": 1,\n "device"'),
+    "the lock as YAML": text("config.lock.yaml", "processes: 3", "processes: 30"),
+    "a lock that cannot be read": text("config.lock.yaml", "graph:", "graph: ["),
+    "a log of other processes": text("run.log", '"of": 3', '"of": 5'),
+    "a log without a process": lambda metrics, folder: (folder / "run.log").write_text("".join(
+        line for line in (folder / "run.log").read_text().splitlines(True) if '"process": 2' not in line)),
+    "a log of nothing profiled": text("run.log", '"stage": "profile", "ok": true, "meta": {"runs": 36',
+        '"stage": "profile", "ok": true, "meta": {"runs": 0'),
     "a counter of ncu": text("ncu.json", '"dram__bytes_read.sum": ', '"dram__bytes_read.sum": 1'),
     "a counter that was profiled": counter("profiled", 1.5),
     "a counter that was subtracted": counter("subtracted", 0.5),
