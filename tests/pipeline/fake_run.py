@@ -26,7 +26,7 @@ from tests.tiny import mock
 
 PROTOCOL = (
     "measure.allocations=1", "measure.rounds=4", "measure.repeats=1", "measure.power_rounds=4",
-    "measure.cold_rounds=0", "precision=fp32",
+    "measure.cold_rounds=0", "measure.power_sample_hz=2", "precision=fp32",
 )  # fmt: skip
 WORK = [{"kind": "linear", "rate": "fp32", "calls": 1, "flops": 1e9, "bytes": 1e7, "weight_bytes": 1e6}]
 DEVICE = {
@@ -84,12 +84,24 @@ class Child:
         return {
             "samples": timed + energy,
             "power": [
-                (process, s.arm, s.round, 0.1 * s.round, s.value) for s in energy if s.metric == "watts"
+                (process, s.arm, s.round, 99.0 * s.round + 9.0 * s.order + 0.5 * k, s.value)
+                for s in energy
+                if s.metric == "watts"
+                for k in range(12)
             ],
             "no_energy": None,
             "no_cold": "measure.cold_rounds=0",
             "throttling": [],
             "stopped": width.process(process, stopped),
+            "blocks": [
+                {
+                    "metric": "latency_ms",
+                    "allocation": allocation,
+                    "rounds": measure.rounds,
+                    "iterations": measure.repeats,
+                }
+                for allocation in range(measure.allocations)
+            ],
             "load_start": 0.5,
             "load_1min": 0.5,
             "clocks_set": None,

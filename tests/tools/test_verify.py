@@ -390,6 +390,15 @@ FORGERIES = {
     "the last repetition left out": recounted(last_repetition_alone),
     "a figure of ncu": text("ncu.json", '"l2_served_pct": ', '"l2_served_pct": 1'),
     "a reading of no block": text("power.csv", ",linear,", ",nobody,"),
+    "no readings of power": lambda metrics, folder: (folder / "power.csv").write_text(
+        "process,arm,round,time_s,watts\n"),
+    "no readings of a block": lambda metrics, folder: (folder / "power.csv").write_text("".join(
+        line for line in (folder / "power.csv").read_text().splitlines(True) if "1,iterative," not in line)),
+    "readings of one moment": lambda metrics, folder: (folder / "power.csv").write_text(re.sub(
+        r"(?m)^(1,iterative,\d+),[^,]+,", r"\1,7.0,", (folder / "power.csv").read_text())),
+    "iterations of a block": text("env.json", '"iterations": 1', '"iterations": 2'),
+    "rounds of a process": text("env.json", '"rounds": 2', '"rounds": 3'),
+    "blocks that no process tells of": text("env.json", '"blocks"', '"bricks"'),
     "a latency": sample("latency_ms", value=9.0),
     "the order of a round": sample("latency_ms", order=5),
     "an iteration": sample("latency_ms", iteration=1),

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from icd.contracts import Sample
+from icd.measure.energy import WINDOW_S
 from icd.measure.power import PowerRow
 from icd.pipeline.profiling import SUFFIX
 from icd.pipeline.rollback import FOLDER
 from icd.samples import read_samples
 from icd.tools.recheck.counters import counters, profiled
-from icd.tools.recheck.designed import ENERGY, design
+from icd.tools.recheck.designed import ENERGY, blocks, design
 from icd.tools.recheck.recorded import Recorded, differ, read_json
 
 UNIT = {
@@ -36,6 +37,7 @@ UNIT = {
         )
     },
 }
+HZ, READ_OF_ALL = 10.0, 0.5  # readings of power a second, and the share of them that has to be there
 EXACT = 1e-9  # relative; figures that one sum gives
 
 
@@ -73,12 +75,13 @@ def files(
             break
     if not run.simulated:
         out += design(run, samples, processes)
+        out += blocks(samples, processes, whole="schema" in ncu)
     return [
         *out,
         *energy(samples),
         *counters(run, ncu, arms),
         *profiled(samples, ncu, run.metrics["inputs"]["tokens"]),
-        *power(folder, samples),
+        *power(folder, samples, run.lock["measure"]["power_sample_hz"]),
     ]
 
 
@@ -100,18 +103,27 @@ def energy(samples: Sequence[Sample]) -> list[str]:
     return out
 
 
-def power(folder: Path, samples: Sequence[Sample]) -> list[str]:
-    """``power.csv`` reads the power of blocks of energy, and of nothing else."""
+def power(folder: Path, samples: Sequence[Sample], sample_hz: float) -> list[str]:
+    """``power.csv`` reads the power of every block of energy, all along it, and of nothing else."""
     with (folder / "power.csv").open(encoding="utf-8", newline="") as lines:
         rows = list(csv.reader(lines))
     if not rows or tuple(rows[0]) != PowerRow._fields:
         return [f"power.csv: expected the columns {', '.join(PowerRow._fields)}"]
-    blocks = {(s.process, s.arm, s.round) for s in samples if s.metric == "watts"}
-    seen = {(int(process), arm, int(number)) for process, arm, number, *_ in rows[1:]}
+    blocks = {(s.process, s.arm, s.round) for s in samples if s.metric == "watts" and s.source == "measured"}
+    times: dict[tuple[int, str, int], list[float]] = defaultdict(list)
+    for process, arm, number, time_s, _ in rows[1:]:
+        times[int(process), arm, int(number)].append(float(time_s))
     values = [float(cell) for row in rows[1:] for cell in row[3:]]
     out = [] if all(math.isfinite(v) and v >= 0 for v in values) else ["power.csv: a reading is no figure"]
     # a process whose counter failed later keeps its readings and loses its figures
     whole = {process for process, _, _ in blocks}
-    if any(block not in blocks for block in seen if block[0] in whole):
+    if any(block not in blocks for block in times if block[0] in whole):
         out.append("power.csv: readings of a block that has no energy")
+    # readings may come late, and a host reads no faster than it can
+    least = READ_OF_ALL * WINDOW_S * min(sample_hz, HZ)
+    for block in sorted(blocks) if sample_hz else ():
+        at = times[block]
+        if len(at) < least or at != sorted(at) or at[-1] - at[0] < READ_OF_ALL * WINDOW_S:
+            said = f"process {block[0]}, {block[1]}, round {block[2]}"
+            out.append(f"power.csv: {said}: readings of its {WINDOW_S:g} s are missing")
     return out
