@@ -448,6 +448,7 @@ def test_without_graphs_a_forgery_is_still_found(measured, tmp_path, name):
 def test_a_table_that_says_something_else_is_found_and_every_difference_exits_6(measured, tmp_path, capsys):
     out = shutil.copytree(measured, tmp_path / "copy")
     assert tool.main([str(out)]) == Exit.DONE
+    assert "before icd.ncu/2" not in capsys.readouterr().out
     text("report.csv", "iterative_vs_linear", "iterative_vs_nothing")(None, out)
     write_sums(out)
     assert tool.main([str(out)]) == Exit.VERIFICATION_FAILED
