@@ -29,7 +29,7 @@ WORDS: dict[str, Command] = {
     "sync": Command("icd.tools.sync", "RUN|SWEEP... [--uri URI]", "log finished runs to MLflow"),
     "validate": Command(
         "icd.tools.validate",
-        "RUN|SWEEP... [--gate mock|smoke|strict]",
+        "[--without-graphs] RUN|SWEEP... [--gate mock|smoke|strict]",
         "a table of runs with their gates; with --gate, that gate's exit code",
     ),
     "verify": Command(

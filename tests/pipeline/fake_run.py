@@ -26,7 +26,7 @@ from tests.tiny import mock
 
 PROTOCOL = (
     "measure.allocations=1", "measure.rounds=4", "measure.repeats=1", "measure.power_rounds=4",
-    "measure.cold_rounds=0", "precision=fp32",
+    "measure.cold_rounds=0", "measure.power_sample_hz=2", "precision=fp32",
 )  # fmt: skip
 WORK = [{"kind": "linear", "rate": "fp32", "calls": 1, "flops": 1e9, "bytes": 1e7, "weight_bytes": 1e6}]
 DEVICE = {
@@ -81,16 +81,27 @@ class Child:
             timed += mine
         order = rounds(len(arms), measure.power_rounds, seed_of(seed, process, measure.allocations))
         energy = list(self.energy(arms, process, measure.rounds, order))
-        ran = {"engine": "compact", "sites": self.widths(arguments["prepared"]), "source": "measured"}
         return {
             "samples": timed + energy,
             "power": [
-                (process, s.arm, s.round, 0.1 * s.round, s.value) for s in energy if s.metric == "watts"
+                (process, s.arm, s.round, 99.0 * s.round + 9.0 * s.order + 0.5 * k, s.value)
+                for s in energy
+                if s.metric == "watts"
+                for k in range(12)
             ],
             "no_energy": None,
             "no_cold": "measure.cold_rounds=0",
             "throttling": [],
             "stopped": width.process(process, stopped),
+            "blocks": [
+                {
+                    "metric": "latency_ms",
+                    "allocation": allocation,
+                    "rounds": measure.rounds,
+                    "iterations": measure.repeats,
+                }
+                for allocation in range(measure.allocations)
+            ],
             "load_start": 0.5,
             "load_1min": 0.5,
             "clocks_set": None,
@@ -98,12 +109,9 @@ class Child:
             "quality": {name: {"metric": "cosine", "value": 0.9, "source": "executed"} for name in names},
             "work": dict.fromkeys(names, WORK),
             "hardware": DEVICE if process == 0 else None,
-            "executed": {name: {**ran, "format": "fp32", "dtype": "float32"} for name in names},
+            "executed": {name: ran(arguments["prepared"]) for name in names},
             "environment": {"device": arguments["device"]},
         }
-
-    def widths(self, prepared):
-        return {row["site"]: [row["channels"], row["channels"]] for row in prepared.facts["sites"]}
 
     def slowed(self, arms, arm):
         """Whether the arm has the transformed values in another layout than linear's."""
@@ -141,6 +149,13 @@ class Child:
                     )  # fmt: skip
 
 
+def ran(prepared):
+    """What was executed for any arm."""
+    sites = {row["site"]: [row["channels"], row["channels"]] for row in prepared.facts["sites"]}
+    own = {"engine": "compact", "sites": sites, "source": "measured"}
+    return {**own, "format": "fp32", "dtype": "float32"}
+
+
 def ncu(stage, arguments, folder, listen, *, prefix, timeout_s):
     """What a process under ncu leaves: its log, what it executed and whose forwards it profiled."""
     whose = asked(arguments)
@@ -148,7 +163,8 @@ def ncu(stage, arguments, folder, listen, *, prefix, timeout_s):
     served = [0.5 + 0.01 * at + (0.12 + 0.001 * at) * (arm == "iterative") for arm, _ in whose]
     with open(prefix[prefix.index("--log-file") + 1], "w") as log:
         log.write(written([graph for _, graph in whose], served=served))
-    executed = {arm: {"source": "measured"} for arm in arguments["arms"]}
+    graph = {"cuda_graph": True, "cuda_graph_when_timed": False} if arguments["captured"] else {}
+    executed = {arm: {**ran(arguments["prepared"]), **graph} for arm in arguments["arms"]}
     return {"executed": executed, "profiled": whose, "refused": None}
 
 

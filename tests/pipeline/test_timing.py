@@ -86,6 +86,7 @@ def test_the_load_is_read_at_the_start_and_after_every_round(timed, monkeypatch)
     process.allocation({name: Step(name) for name in ARMS}, 0, seed=0)
     said = process.summary()
     assert (said["load_start"], said["load_1min"]) == (0.5, 7.0) and said["clocks_set"] is None
+    assert said["blocks"] == [{"metric": "latency_ms", "allocation": 0, "rounds": 3, "iterations": 1}]
 
 
 def test_cold_rounds_flush_before_every_block_and_never_mix_with_warm_ones(monkeypatch):

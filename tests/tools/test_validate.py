@@ -10,7 +10,7 @@ import pytest
 from icd.errors import Exit, MissingResource, VerificationError
 from icd.pipeline.files import write_sums
 from icd.stats.gates import Gate
-from icd.tools import validate
+from icd.tools import pairing, validate
 from tests.pipeline.fake_run import go
 
 
@@ -29,7 +29,7 @@ def test_runs_made_separately_are_compared_by_layout_and_agreement_and_pass_no_g
     assert "unpaired: iterative of iterative against linear of linear: -30." in said
     assert "its layouts are the same" in said and "do not compare" not in said
     metrics = [json.loads((folder / "metrics.json").read_text()) for folder in apart]
-    record = validate.together(*metrics)
+    record = pairing.together(*metrics)
     assert (
         record["tags"] == ["unpaired"] and record["compare"]["iterative_vs_linear"]["latency"]["ci95"] is None
     )
@@ -60,15 +60,80 @@ def test_other_layouts_or_another_latency_of_linear_speak_against_a_pair(apart, 
     assert "more than 1 %" in said and "linear's layouts differ (" in said and "do not compare" in said
 
 
-def test_runs_that_differ_in_more_than_the_pipeline_are_no_pair(apart, tmp_path):
-    linear, iterative = (json.loads((folder / "metrics.json").read_text()) for folder in apart)
-    assert validate.same(linear, iterative)
-    for part, key, value in (
-        ("config", "seed", 7),
-        ("inputs", "sha256", "00"),
-        ("model", "weights", "random"),
-    ):
-        assert not validate.same(linear, {**iterative, part: {**iterative[part], key: value}})
+def edited(folder, file, *path, value):
+    """``value`` at ``path`` of a JSON file of a copy."""
+    found = json.loads((folder / file).read_text())
+    node = found
+    for key in path[:-1]:
+        node = node[key]
+    assert node[path[-1]] != value
+    node[path[-1]] = value
+    (folder / file).write_text(json.dumps(found))
+
+
+LOCK, METRICS = "config.lock.json", "metrics.json"
+
+
+@pytest.mark.parametrize(
+    ("file", "path", "value", "said"),
+    [
+        (METRICS, ("config", "seed"), 7, "config.seed: 0 != 7"),
+        (METRICS, ("inputs", "sha256"), "00", "inputs.sha256: "),
+        (METRICS, ("model", "weights"), "trained", "model used.weights: "),
+        (METRICS, ("hardware", "name"), "another GPU", "hardware used: 'a CPU' != 'another GPU'"),
+        (LOCK, ("measure", "rounds"), 40, "measure.rounds: 4 != 40"),
+        (LOCK, ("solver", "seed"), 5, "solver.seed: 0 != 5"),
+        (LOCK, ("choices", "model"), "other", "choices.model: "),
+    ],
+)
+def test_runs_that_differ_in_more_than_the_pipeline_are_no_pair_and_it_is_said_why(
+    apart, tmp_path, capsys, file, path, value, said
+):
+    linear, iterative = copies(apart, tmp_path)
+    edited(iterative, file, *path, value=value)
+    validate.main([str(linear), str(iterative)])
+    out = capsys.readouterr().out
+    assert "unpaired" not in out
+    why = "no pair: iterative of iterative and linear of linear differ in more than the pipeline: "
+    assert why + said in out
+
+
+@pytest.mark.parametrize("part", ["tracking", "gate"])
+def test_what_says_nothing_of_a_measurement_may_differ_in_a_pair(apart, tmp_path, capsys, part):
+    linear, iterative = copies(apart, tmp_path)
+    edited(iterative, LOCK, part, value={"name": "other"})
+    edited(iterative, LOCK, "choices", value={"model": "mock", part: "other"})
+    validate.main([str(linear), str(iterative)])
+    out = capsys.readouterr().out
+    assert "unpaired: iterative of iterative" in out and "no pair" not in out
+
+
+def test_a_run_that_has_a_partner_is_not_said_to_lack_one(apart, tmp_path, capsys):
+    linear, iterative = copies(apart, tmp_path)
+    other = shutil.copytree(linear, tmp_path / "other")
+    edited(other, LOCK, "measure", "rounds", value=40)
+    validate.main([str(linear), str(iterative), str(other)])
+    out = capsys.readouterr().out
+    assert "unpaired: iterative of iterative" in out and "no pair" not in out
+    edited(linear, LOCK, "measure", "rounds", value=41)
+    edited(linear, LOCK, "seed", value=41)
+    validate.main([str(linear), str(iterative), str(other)])
+    out = capsys.readouterr().out  # of the two that it could be, the one that is closer
+    assert out.count("no pair: ") == 1 and "linear of other" in out
+
+
+def test_a_lock_that_cannot_be_read_is_said_to_be_so(apart, tmp_path):
+    linear, iterative = copies(apart, tmp_path)
+    (iterative / LOCK).write_text("{")
+    with pytest.raises(VerificationError, match=r"config\.lock\.json cannot be read"):
+        validate.main([str(linear), str(iterative)])
+
+
+def test_the_gate_of_an_archive_without_its_graphs_is_decided_when_asked_for(apart, tmp_path, capsys):
+    run = copies(apart, tmp_path)[1]
+    shutil.rmtree(run / "W")
+    assert validate.main([str(run), "--gate", "smoke"]) == Exit.VERIFICATION_FAILED
+    assert validate.main(["--without-graphs", str(run), "--gate", "smoke"]) == Exit.DONE
 
 
 def test_no_gate_is_decided_on_a_record_that_does_not_verify(apart, tmp_path, capsys):

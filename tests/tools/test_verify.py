@@ -15,7 +15,7 @@ import pytest
 from icd.errors import Exit
 from icd.measure.l2 import READ, Kernel, Profile, Rates, rates
 from icd.pipeline.files import check_sums, write_sums
-from icd.pipeline.profiling import SUFFIX
+from icd.pipeline.profiling import SUFFIX, samples_of
 from icd.pipeline.record import protocol
 from icd.pipeline.solved import break_even
 from icd.report.csv import encode as table
@@ -221,6 +221,56 @@ def counter(of, factor, *, made=False):
     return change
 
 
+def recounted(change):
+    """``change(ncu)`` in ncu.json, and samples and figures to match."""
+
+    def forge(metrics, folder):
+        ncu = read_json(folder / "ncu.json")
+        change(ncu)
+        (folder / "ncu.json").write_text(json.dumps(ncu))
+        order = {p["repetition"]: p["arms"] for p in ncu["processes"] if p["profiled"] == "as timed"}
+        rows = [s for s in read_samples(folder / "samples.csv.gz") if not by_ncu(s)]
+        for entry in ncu["runs"]:
+            rows += samples_of(entry, order[entry["repetition"]].index(entry["arm"]))
+        (folder / "samples.csv.gz").write_bytes(encode(rows))
+        made_again(metrics, folder)
+
+    return forge
+
+
+def every_run(change, **fields):
+    """``change(run)`` of every run of ncu.json whose ``fields`` are these, all else to match."""
+
+    def forge(ncu):
+        for run in ncu["runs"]:
+            if all(run[key] == value for key, value in fields.items()):
+                change(run)
+
+    return recounted(forge)
+
+
+def subtracts_more(run):
+    """Reads that no other graph counted, off each launch; its own profiles of the smaller graph to match."""
+    for launch in run["launches"]:
+        launch["subtracted"] = {**launch["subtracted"], READ: launch["subtracted"][READ] + 1000}
+        launch["sums"][READ] = launch["profiled"][READ] - launch["subtracted"][READ]
+        launch |= vars(rates(Profile((Kernel("", launch["sums"]),)), 128, 1e9))
+    run["base"] = [{**sums, READ: sums[READ] + 1000} for sums in run["base"]]
+
+
+def no_difference(run):
+    """As records were before differences were taken."""
+    del run["graphs"], run["base"]
+    for launch in run["launches"]:
+        del launch["profiled"], launch["subtracted"]
+
+
+def last_repetition_alone(ncu):
+    """The last repetition that was timed loses its figures."""
+    last = ncu["processes"][-1]["repetition"]
+    ncu["runs"] = [run for run in ncu["runs"] if run["repetition"] != last]
+
+
 def uncounted(metrics, folder):
     """One run of ncu.json as if it had been profiled before differences were taken."""
     ncu = read_json(folder / "ncu.json")
@@ -307,14 +357,48 @@ FORGERIES = {
     "what stopped a process": put("protocol", "stopped", 0, "criterion", value="width"),
     "no process stopped": put("protocol", "stopped", value=[]),
     "a seed": text("config.lock.json", '"seed": 0,\n "device"', '"seed": 1,\n "device"'),
+    "the lock as YAML": text("config.lock.yaml", "processes: 3", "processes: 30"),
+    "a lock that cannot be read": text("config.lock.yaml", "graph:", "graph: ["),
+    "a log of other processes": text("run.log", '"of": 3', '"of": 5'),
+    "a log without a process": lambda metrics, folder: (folder / "run.log").write_text("".join(
+        line for line in (folder / "run.log").read_text().splitlines(True) if '"process": 2' not in line)),
+    "a log of nothing profiled": text("run.log", '"stage": "profile", "ok": true, "meta": {"runs": 36',
+        '"stage": "profile", "ok": true, "meta": {"runs": 0'),
     "a counter of ncu": text("ncu.json", '"dram__bytes_read.sum": ', '"dram__bytes_read.sum": 1'),
     "a counter that was profiled": counter("profiled", 1.5),
     "a counter that was subtracted": counter("subtracted", 0.5),
     "a counter that was subtracted, figures and samples to match": counter("subtracted", 0.5, made=True),
     "more subtracted than was profiled": counter("subtracted", 9.0),
     "a run without what was subtracted": uncounted,
+    "an arm left out of ncu.json": recounted(
+        lambda ncu: ncu.update(runs=[run for run in ncu["runs"] if run["arm"] != "aa"])
+    ),
+    "a regime left out of ncu.json": recounted(
+        lambda ncu: ncu.update(runs=[run for run in ncu["runs"] if run["regime"] != "cold"])
+    ),
+    "the launches of an arm that suit": every_run(lambda run: run["launches"].pop(), arm="iterative"),
+    "other graphs": every_run(lambda run: run.update(graphs=["XFF", "X"]), regime="cold"),
+    "warm subtracts what cold did not profile": every_run(subtracts_more, arm="iterative", regime="warm"),
+    "cold subtracts no median of profiles": every_run(lambda run: run["base"][0].update({READ: 9e9}) or
+        run["base"][1].update({READ: 9e9}), arm="iterative", regime="cold"),
+    "profiles of the smaller graph left out": every_run(lambda run: run.pop("base")),
+    "no differences": every_run(no_difference),
+    "counters of another schema": recounted(lambda ncu: ncu.update(schema="icd.ncu/9")),
+    "figures of a process that failed": recounted(lambda ncu: ncu["processes"][0].update(
+        attempts=[{"ok": False, "reason": "x", "seconds": 1.0}])),
+    "another engine was profiled": every_run(lambda run: run["executed"].update(engine="other")),
+    "the last repetition left out": recounted(last_repetition_alone),
     "a figure of ncu": text("ncu.json", '"l2_served_pct": ', '"l2_served_pct": 1'),
     "a reading of no block": text("power.csv", ",linear,", ",nobody,"),
+    "no readings of power": lambda metrics, folder: (folder / "power.csv").write_text(
+        "process,arm,round,time_s,watts\n"),
+    "no readings of a block": lambda metrics, folder: (folder / "power.csv").write_text("".join(
+        line for line in (folder / "power.csv").read_text().splitlines(True) if "1,iterative," not in line)),
+    "readings of one moment": lambda metrics, folder: (folder / "power.csv").write_text(re.sub(
+        r"(?m)^(1,iterative,\d+),[^,]+,", r"\1,7.0,", (folder / "power.csv").read_text())),
+    "iterations of a block": text("env.json", '"iterations": 1', '"iterations": 2'),
+    "rounds of a process": text("env.json", '"rounds": 2', '"rounds": 3'),
+    "blocks that no process tells of": text("env.json", '"blocks"', '"bricks"'),
     "a latency": sample("latency_ms", value=9.0),
     "the order of a round": sample("latency_ms", order=5),
     "an iteration": sample("latency_ms", iteration=1),
@@ -364,6 +448,7 @@ def test_without_graphs_a_forgery_is_still_found(measured, tmp_path, name):
 def test_a_table_that_says_something_else_is_found_and_every_difference_exits_6(measured, tmp_path, capsys):
     out = shutil.copytree(measured, tmp_path / "copy")
     assert tool.main([str(out)]) == Exit.DONE
+    assert "before icd.ncu/2" not in capsys.readouterr().out
     text("report.csv", "iterative_vs_linear", "iterative_vs_nothing")(None, out)
     write_sums(out)
     assert tool.main([str(out)]) == Exit.VERIFICATION_FAILED

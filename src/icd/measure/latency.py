@@ -28,11 +28,12 @@ class Block:
 
 @dataclass
 class LatencyRecord:
-    """Raw samples of one allocation, and what was seen between blocks: reasons for throttling, and
-    whether a setting held the clocks.
+    """Raw samples of one allocation, the iterations of each of its blocks, and what was seen between blocks:
+    reasons for throttling, and whether a setting held the clocks.
     """
 
     samples: list[Sample] = field(default_factory=list)
+    iterations: int = 0
     throttling: set[str] = field(default_factory=set)
     clocks_set: set[bool] = field(default_factory=set)
 
@@ -64,7 +65,7 @@ def measure_rounds(
     iteration and not timed, the samples are ``latency_cold_ms``: the two regimes never mix.
     """
     iterations = protocol.block_iterations(warm_up(steps, protocol.warmup_iter, device))
-    record = LatencyRecord()
+    record = LatencyRecord(iterations=iterations)
     metric = "latency_cold_ms" if flush else "latency_ms"
     for number, order in enumerate(_rounds(orders, more, record)):
         before = meter.state() if meter else UNREAD

@@ -36,7 +36,8 @@ def measure(
 
     ``power``: rows of power.csv; ``no_energy``, ``no_cold``: why there is none; ``throttling``: reasons seen;
     ``work``, ``hardware``: operators of each arm's forward, and the device's figures, of the first process;
-    ``stopped``, ``load_start``, ``load_1min``, ``clocks_set``: see `icd.pipeline.timing.Timing.summary`.
+    ``stopped``, ``blocks``, ``load_start``, ``load_1min``, ``clocks_set``: see
+    `icd.pipeline.timing.Timing.summary`.
     """
     enter(device)
     values = load_values(prepared)

@@ -23,6 +23,7 @@ from icd.pipeline.isolate import Listener, run_child
 from icd.pipeline.underncu import Outcome, Runner, Visit, find_ncu, ncu_version
 from icd.stats.design import rounds
 
+SCHEMA = "icd.ncu/2"  # of ncu.json; without one: a record of before, that has no ``base``
 LAUNCHES = 3  # profiles of each graph of an arm in a repetition
 SUFFIX = {"warm": "", "cold": "_cold"}  # regime -> of a metric's name
 WITHOUT_KERNELS = ("aa", "shuffle", "sliced")  # controls: their kernels are those of an arm beside them
@@ -32,9 +33,10 @@ WITHOUT_KERNELS = ("aa", "shuffle", "sliced")  # controls: their kernels are tho
 class L2Record:
     """Samples, the content of ``ncu.json``, and why a figure is not there.
 
-    ``runs``: one entry an arm, repetition and regime, with the graph whose profiles its launches are and the
-    graph subtracted; ``processes``: one a process under ncu, with its
-    attempts; ``kernels``: one an arm, its kernels by DRAM bytes; ``no_kernels``: why there are none.
+    ``runs``: one entry an arm, repetition and regime, with the graph whose profiles its launches are, the
+    graph subtracted, and in ``base`` the sums of each of that one's profiles; ``processes``: one a process
+    under ncu, with its attempts; ``kernels``: one an arm, its kernels by DRAM bytes; ``no_kernels``: why
+    there are none.
     """
 
     samples: list[Sample] = field(default_factory=list)
@@ -48,6 +50,7 @@ class L2Record:
     def as_json(self) -> dict[str, Any]:
         """``ncu.json``."""
         return {
+            "schema": SCHEMA,
             "flags": list(FLAGS),
             "version": self.version,
             "processes": self.processes,
@@ -131,6 +134,7 @@ def _add(record: L2Record, visit: Visit, outcome: Outcome) -> None:
                     "graphs": list(GRAPHS[regime]),
                     "executed": outcome.executed[arm],
                     "launches": outcome.launches[arm, regime],
+                    "base": [sums(p) for p in outcome.profiles[arm, GRAPHS[regime][1]]],
                 }
             )
             record.samples += samples_of(record.runs[-1], position)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class Timing:
     """The latency rounds of one process, allocation after allocation.
 
-    ``stopped``: what ended each allocation (`icd.stats.width.allocation`); ``loads``: the machine's load at
+    ``stopped``: what ended each allocation (`icd.stats.width.allocation`); ``blocks``: its rounds and the
+    iterations of a block, of cold ones as well; ``loads``: the machine's load at
     the start and after each round; ``throttling``, ``clocks_set``: as `icd.measure.latency.LatencyRecord`.
     """
 
@@ -35,6 +36,7 @@ class Timing:
     done: Callable[[int], None]
     clock: Clock = field(default_factory=SystemClock)
     stopped: list[dict[str, Any]] = field(default_factory=list)
+    blocks: list[dict[str, Any]] = field(default_factory=list)
     loads: list[float] = field(default_factory=list)
     throttling: set[str] = field(default_factory=set)
     clocks_set: set[bool] = field(default_factory=set)
@@ -66,6 +68,7 @@ class Timing:
         self.throttling |= record.throttling
         self.clocks_set |= record.clocks_set
         criterion = adaptive.criterion if adaptive else "rounds"
+        self._taken("latency_ms", number, record)
         self.stopped.append(width.allocation(number, criterion, record.samples, names))
         return record
 
@@ -87,6 +90,7 @@ class Timing:
             meter=self.meter,
             flush=Flush(self.device),
         )
+        self._taken("latency_cold_ms", 0, record)
         self.throttling |= record.throttling
         self.clocks_set |= record.clocks_set
         return record
@@ -99,6 +103,12 @@ class Timing:
             target_pct=self.protocol.target_width_pct,
             budget_s=budget_s,
             clock=self.clock,
+        )
+
+    def _taken(self, metric: str, allocation: int, record: LatencyRecord) -> None:
+        count = len({s.round for s in record.samples})
+        self.blocks.append(
+            {"metric": metric, "allocation": allocation, "rounds": count, "iterations": record.iterations}
         )
 
     def _round_done(self, number: int) -> None:
@@ -114,6 +124,7 @@ class Timing:
         """What the process says of its latency rounds, for the record."""
         return {
             "stopped": width.process(self.process, self.stopped) if self.stopped else None,
+            "blocks": self.blocks,
             "load_start": self.loads[0] if self.loads else None,
             "load_1min": max(self.loads, default=None),
             "clocks_set": any(self.clocks_set) if self.clocks_set else None,

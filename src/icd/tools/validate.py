@@ -1,9 +1,10 @@
-"""``icd validate RUN... [--gate NAME]``: a table of runs with their gates, and the gate's exit code.
+"""``icd validate [--without-graphs] RUN... [--gate NAME]``: a table of runs with their gates, and the gate's
+exit code.
 
 One run is judged by its own arms. Two runs of pipelines ``linear`` and ``iterative`` made separately are
-shown side by side and tagged unpaired: they share no rounds, so they can never pass a gate. A sweep
-directory stands for its cells, whose gates are then judged together (`icd.stats.family`). A gate is decided
-for runs that verify (`icd verify`), and for no others.
+shown side by side and tagged unpaired (`icd.tools.pairing`): they share no rounds, so they can never pass a
+gate. A sweep directory stands for its cells, whose gates are then judged together (`icd.stats.family`). A
+gate is decided for runs that verify (`icd verify`), and for no others.
 """
 
 from __future__ import annotations
@@ -12,18 +13,15 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from icd.errors import ConfigError, Exit, MissingResource, VerificationError
-from icd.pipeline.solved import hash_layouts
 from icd.pipeline.sweep import finished_cells, judge, sentences
-from icd.stats.gates import Gate
-from icd.tools.recheck.recorded import saved
-from icd.tools.verify import verify
+from icd.tools.pairing import pairs, unpaired
+from icd.tools.verify import WITHOUT, verify
 from icd.tracking.projection import is_sweep
 
-AGREE_PCT = 1.0  # linear of two runs made separately may differ by so much
-USAGE = "usage: icd validate RUN|SWEEP... [--gate mock|smoke|strict]"
+USAGE = f"usage: icd validate [{WITHOUT}] RUN|SWEEP... [--gate mock|smoke|strict]"
 
 
 def main(words: Sequence[str]) -> int:
@@ -33,6 +31,7 @@ def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="icd validate", exit_on_error=False)
     parser.add_argument("runs", nargs="*", type=Path)
     parser.add_argument("--gate", default=None, choices=["mock", "smoke", "strict"])
+    parser.add_argument(WITHOUT, action="store_true")
     try:
         args, unknown = parser.parse_known_args(list(words))
     except argparse.ArgumentError as error:
@@ -50,11 +49,15 @@ def main(words: Sequence[str]) -> int:
     apart = pairs(runs)
     for pair in apart:
         print(f"{pair.name}: {pair.sentence}")
+    for sentence in unpaired(runs):
+        print(sentence)
     for line in (line for record in judged.values() for line in sentences(record)):
         print(line)
     if args.gate is None:
         return int(Exit.DONE)
-    changed = {folder: problems for folder in folders if (problems := verify(folder))}
+    changed = {
+        folder: problems for folder in folders if (problems := verify(folder, graphs=not args.without_graphs))
+    }
     for folder, problems in changed.items():
         print(f"{folder}: does not verify, so no gate is decided ({problems[0]}); icd verify lists the rest")
     if changed:
@@ -135,68 +138,3 @@ def table(runs: Sequence[tuple[Path, dict[str, Any]]]) -> str:
 
 
 WORDS = {True: "pass", False: "FAIL", None: "undecided"}
-
-
-class Pair(NamedTuple):
-    """A linear and an iterative run made separately: their record as one, and what can be said of them."""
-
-    name: str
-    record: dict[str, Any]
-    sentence: str
-
-
-def pairs(runs: Sequence[tuple[Path, dict[str, Any]]]) -> list[Pair]:
-    """Linear and iterative runs of one configuration that were made separately."""
-    out = []
-    for a_dir, a in runs:
-        for b_dir, b in runs:
-            pipelines = (a["config"]["pipeline"], b["config"]["pipeline"])
-            if pipelines == ("linear", "iterative") and same(a, b):
-                name = f"unpaired: iterative of {b_dir.name} against linear of {a_dir.name}"
-                out.append(Pair(name, together(a, b), compared(a_dir, a, b_dir, b)))
-    return out
-
-
-def compared(a_dir: Path, a: dict[str, Any], b_dir: Path, b: dict[str, Any]) -> str:
-    """What can be said of a linear run ``a`` and an iterative run ``b``, and what speaks against it."""
-    record = together(a, b)
-    latency = record["compare"]["iterative_vs_linear"]["latency"]
-    if latency["delta_pct"] is None:
-        return f"not compared ({latency['reason']})"
-    drift = 100.0 * (mean(b, "linear") / mean(a, "linear") - 1.0)  # type: ignore[operator]
-    hashes = [hash_layouts(saved(folder / "perm_before.json").layouts) for folder in (a_dir, b_dir)]
-    said = f"{latency['delta_pct']:+.1f} % (no interval; passes no gate); "
-    said += f"linear itself differs by {drift:+.1f} % between the two runs"
-    against = [f"more than {AGREE_PCT:g} %"] if abs(drift) > AGREE_PCT else []
-    against += [f"linear's layouts differ ({hashes[0]}, {hashes[1]})"] if hashes[0] != hashes[1] else []
-    return said + (f", {', '.join(against)}: do not compare" if against else "; its layouts are the same")
-
-
-def together(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
-    """The record of a linear run ``a`` and an iterative run ``b`` as one: tagged, without interval, its gates
-    undecided.
-    """
-    linear, iterative = mean(a, "linear"), mean(b, "iterative")
-    known = linear is not None and iterative is not None and mean(b, "linear") is not None
-    latency: dict[str, Any] = {"delta_pct": None, "ci95": None, "source": None, "reason": "unpaired run"}
-    if known:
-        latency["delta_pct"] = 100.0 * (iterative / linear - 1.0)  # type: ignore[operator]
-        latency["source"] = b["arms"]["iterative"]["latency_ms"]["source"]
-    else:
-        latency["reason"] = "one of the two runs has no latency of linear and iterative"
-    record = {"tags": ["unpaired"], "compare": {"iterative_vs_linear": {"latency": latency}}}
-    gates = {name: Gate(**gate["spec"]).evaluate(record) for name, gate in b["gates"].items()}
-    return {**record, "gates": gates}
-
-
-def mean(metrics: dict[str, Any], arm: str) -> float | None:
-    """Mean latency of an arm in ms."""
-    found = metrics["arms"].get(arm, {}).get("latency_ms", {}).get("mean")
-    return None if found is None else float(found)
-
-
-def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    """Whether two runs differ in nothing but the pipeline."""
-    keys = set(a["config"]) - {"pipeline"}
-    alike = a["model"] == b["model"] and a["inputs"] == b["inputs"]
-    return alike and all(a["config"][k] == b["config"].get(k) for k in keys)

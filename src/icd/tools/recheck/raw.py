@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from icd.contracts import Sample
-from icd.measure.l2 import UNITS, Failure, Kernel, Profile, rates
+from icd.measure.energy import WINDOW_S
 from icd.measure.power import PowerRow
-from icd.measure.regimes import difference, slack_bytes
-from icd.pipeline.profiling import SUFFIX, samples_of
+from icd.pipeline.profiling import SUFFIX
 from icd.pipeline.rollback import FOLDER
 from icd.samples import read_samples
-from icd.tools.recheck.designed import ENERGY, design
+from icd.tools.recheck.counters import counters, profiled
+from icd.tools.recheck.designed import ENERGY, blocks, design
 from icd.tools.recheck.recorded import Recorded, differ, read_json
 
 UNIT = {
@@ -38,31 +37,37 @@ UNIT = {
         )
     },
 }
+HZ, READ_OF_ALL = 10.0, 0.5  # readings of power a second, and the share of them that has to be there
 EXACT = 1e-9  # relative; figures that one sum gives
 
 
 def raw(run: Recorded) -> list[str]:
     """The run's own measurement, and the one before a rollback."""
-    out = files(run, run.folder, run.samples, run.ncu, run.env["measured"])
-    if run.metrics["rollback"]["first"] is None:
+    out = files(run, run.folder, run.metrics["arms"], run.samples, run.ncu, run.env["measured"])
+    first = run.metrics["rollback"]["first"]
+    if first is None:
         return out
     folder, processes = run.folder / FOLDER, run.env["measured_before_rollback"]
     old, ncu = read_samples(folder / "samples.csv.gz"), read_json(folder / "ncu.json")
-    return out + [f"{FOLDER}/{problem}" for problem in files(run, folder, old, ncu, processes)]
+    return out + [f"{FOLDER}/{problem}" for problem in files(run, folder, first["arms"], old, ncu, processes)]
 
 
 def files(
     run: Recorded,
     folder: Path,
+    arms: Mapping[str, Any],
     samples: Sequence[Sample],
     ncu: Mapping[str, Any],
     processes: Sequence[Mapping[str, Any]],
 ) -> list[str]:
-    """One measurement's ``samples.csv.gz``, ``ncu.json`` and ``power.csv``; ``processes``: of env.json."""
+    """One measurement's ``samples.csv.gz``, ``ncu.json`` and ``power.csv``.
+
+    ``arms``: of its record; ``processes``: of env.json.
+    """
     asked = 1 if run.simulated else run.lock["measure"]["processes"]
     timed = sorted({s.process for s in samples if s.metric == "latency_ms"})
     out = differ([len(processes), timed], [asked, list(range(asked))], "samples.csv.gz: processes")
-    sources = {name: arm["executed"]["source"] for name, arm in run.metrics["arms"].items()}
+    sources = {name: arm["executed"]["source"] for name, arm in arms.items()}
     for s in samples:
         profiled_apart = s.metric.startswith(("l2_", "dram_"))
         if UNIT.get(s.metric) != s.unit or not (profiled_apart or s.source == sources.get(s.arm)):
@@ -70,12 +75,13 @@ def files(
             break
     if not run.simulated:
         out += design(run, samples, processes)
+        out += blocks(samples, processes, whole="schema" in ncu)
     return [
         *out,
         *energy(samples),
-        *repeated(ncu, run.lock["measure"]["ncu_repetitions"]),
+        *counters(run, ncu, arms),
         *profiled(samples, ncu, run.metrics["inputs"]["tokens"]),
-        *power(folder, samples),
+        *power(folder, samples, run.lock["measure"]["power_sample_hz"]),
     ]
 
 
@@ -97,78 +103,27 @@ def energy(samples: Sequence[Sample]) -> list[str]:
     return out
 
 
-def repeated(ncu: Mapping[str, Any], asked: int) -> list[str]:
-    """Where ncu gave no reason for less, every repetition that was asked for is there, with every arm."""
-    if ncu["reason"] is not None:
-        return []
-    found = sorted((run["repetition"], run["regime"], run["arm"]) for run in ncu["runs"])
-    arms = {arm for _, _, arm in found}
-    expected = sorted((k, regime, arm) for k in range(asked) for regime in SUFFIX for arm in arms)
-    return (
-        [] if found == expected else ["ncu.json: repetitions, regimes or arms are missing, without a reason"]
-    )
-
-
-def profiled(samples: Sequence[Sample], ncu: Mapping[str, Any], tokens: int) -> list[str]:
-    """Figures of the cache from the counters in ``ncu.json``, and samples from its figures."""
-    out = []
-    arms = {p["repetition"]: p["arms"] for p in ncu["processes"] if p["profiled"] == "as timed"}
-    expected: list[Sample] = []
-    if len({"graphs" in entry for entry in ncu["runs"]}) > 1:
-        out.append("ncu.json: some of its runs are differences of two graphs and some are not")
-    for number, entry in enumerate(ncu["runs"]):
-        expected += samples_of(entry, arms[entry["repetition"]].index(entry["arm"]))
-        if len({json.dumps(launch.get("subtracted"), sort_keys=True) for launch in entry["launches"]}) > 1:
-            out.append(f"ncu.json: runs[{number}]: what is subtracted differs between its launches")
-        for launch in entry["launches"]:
-            out += counted(launch, tokens, f"ncu.json: runs[{number}]", subtracted="graphs" in entry)
-    kinds = {s.metric for s in expected}
-    there = [s for s in samples if s.metric in kinds or (ncu["runs"] and s.metric.startswith("l2_"))]
-    if sorted(map(repr, there)) != sorted(map(repr, expected)):
-        out.append("ncu.json: its figures are not the samples of samples.csv.gz")
-    measured = {s.metric for s in samples if s.source == "measured"}
-    if not ncu["runs"] and any(metric.startswith(("l2_", "dram_")) for metric in measured):
-        out.append("samples.csv.gz holds measured figures of the cache, and ncu.json none")
-    for entry in ncu["kernels"]:
-        total = sum(entry["sums"][metric] for metric in UNITS if metric.startswith("dram__"))
-        for kernel in entry["top_kernels"]:
-            share = kernel["dram_bytes"] / total if total else 0.0
-            out += differ(kernel["share"], share, f"ncu.json: kernels: {entry['arm']}: share")
-    return out
-
-
-def counted(launch: Mapping[str, Any], tokens: int, where: str, *, subtracted: bool) -> list[str]:
-    """One launch: its sums from what two graphs counted, its figures from the sums.
-
-    ``subtracted``: whether it says so; records made before differences were taken hold sums alone.
-    """
-    out, noise = [], 0.0
-    if subtracted:
-        again = difference(launch["profiled"], launch["subtracted"])
-        if isinstance(again, Failure):
-            return [f"{where}: {again.reason}"]
-        out += differ(launch["sums"], again, f"{where}.sums")
-        noise = slack_bytes(launch["profiled"])
-    found = rates(Profile((Kernel("", launch["sums"]),)), tokens, noise)
-    if isinstance(found, Failure):
-        return [*out, f"{where}: {found.reason}"]
-    counters = {"results", "sums", *(("profiled", "subtracted") if subtracted else ())}
-    figures = {key: value for key, value in launch.items() if key not in counters}
-    return out + differ(figures, vars(found), where)
-
-
-def power(folder: Path, samples: Sequence[Sample]) -> list[str]:
-    """``power.csv`` reads the power of blocks of energy, and of nothing else."""
+def power(folder: Path, samples: Sequence[Sample], sample_hz: float) -> list[str]:
+    """``power.csv`` reads the power of every block of energy, all along it, and of nothing else."""
     with (folder / "power.csv").open(encoding="utf-8", newline="") as lines:
         rows = list(csv.reader(lines))
     if not rows or tuple(rows[0]) != PowerRow._fields:
         return [f"power.csv: expected the columns {', '.join(PowerRow._fields)}"]
-    blocks = {(s.process, s.arm, s.round) for s in samples if s.metric == "watts"}
-    seen = {(int(process), arm, int(number)) for process, arm, number, *_ in rows[1:]}
+    blocks = {(s.process, s.arm, s.round) for s in samples if s.metric == "watts" and s.source == "measured"}
+    times: dict[tuple[int, str, int], list[float]] = defaultdict(list)
+    for process, arm, number, time_s, _ in rows[1:]:
+        times[int(process), arm, int(number)].append(float(time_s))
     values = [float(cell) for row in rows[1:] for cell in row[3:]]
     out = [] if all(math.isfinite(v) and v >= 0 for v in values) else ["power.csv: a reading is no figure"]
     # a process whose counter failed later keeps its readings and loses its figures
     whole = {process for process, _, _ in blocks}
-    if any(block not in blocks for block in seen if block[0] in whole):
+    if any(block not in blocks for block in times if block[0] in whole):
         out.append("power.csv: readings of a block that has no energy")
+    # readings may come late, and a host reads no faster than it can
+    least = READ_OF_ALL * WINDOW_S * min(sample_hz, HZ)
+    for block in sorted(blocks) if sample_hz else ():
+        at = times[block]
+        if len(at) < least or at != sorted(at) or at[-1] - at[0] < READ_OF_ALL * WINDOW_S:
+            said = f"process {block[0]}, {block[1]}, round {block[2]}"
+            out.append(f"power.csv: {said}: readings of its {WINDOW_S:g} s are missing")
     return out
