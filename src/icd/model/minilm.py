@@ -89,9 +89,9 @@ class MiniLM:
         if self.prompts is None:
             ids = packed(tokenizer, batch, seq_len, start=self.seed)
         else:
-            ids = encode(tokenizer, read(self.prompts), self.batch_size, self.seq_len)
+            longest = None if self.extend_positions else POSITIONS
+            ids = encode(tokenizer, read(self.prompts), self.batch_size, self.seq_len, longest)
             batch, seq_len = ids.shape
-            check_positions(seq_len, POSITIONS, self.extend_positions, self.name)
         extended = extend_positions(module, seq_len)
         return Workload(
             module=module,
