@@ -24,7 +24,7 @@ from icd.model.encoder_sites import BERT, KINDS, Attention, Names, encoder_sites
 from icd.model.kinds import check_kinds
 from icd.model.prompts import Prompts, check_ids, check_prompts, own_inputs, prompts_used, rows_of
 from icd.model.text import locate, texts_used
-from icd.model.tokens import random_tokens, text_tokens
+from icd.model.tokens import check_calibration, random_tokens, text_tokens
 from icd.model.trained import read_trained
 from icd.model.weights import check_weights, digest, find, origin, shape_of
 
@@ -80,6 +80,7 @@ class Bert:
     def __post_init__(self) -> None:
         check_kinds(self.sites, self.kinds)
         check_weights(self.weights)
+        check_calibration(self.calibration_tokens)
         if self.prompts is None or self.seq_len:  # else the length of the prompts decides
             asked, known = self.seq_len or self.default_seq_len, self._positions(self.weights)
             check_positions(asked, known, self.extend_positions, self.name)
