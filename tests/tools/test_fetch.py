@@ -82,7 +82,22 @@ def test_a_model_that_somebody_else_put_there_is_recorded(data, hub, capsys):
         (folder / name).write_bytes(content)
     assert dispatch(["fetch", "model=bert"]) == 0 and hub.asked == []
     assert "recorded now" in capsys.readouterr().out
-    assert json.loads((folder / MANIFEST).read_text())["licence"] is None
+    assert json.loads((folder / MANIFEST).read_text())["licence"] == "Apache-2.0"
+
+
+def test_a_licence_that_the_hub_does_not_state_is_the_one_that_the_model_s_class_knows(data, hub, capsys):
+    hub.licence = None
+    assert dispatch(["fetch", "model=bert"]) == 0
+    folder = data / "models" / "bert-base-uncased"
+    known = json.loads((folder / MANIFEST).read_text())
+    assert known["licence"] == "Apache-2.0" and "Apache-2.0" in capsys.readouterr().out
+    (folder / MANIFEST).write_text(json.dumps({**known, "licence": None}))
+    assert weights.origin(folder, BERT, {BERT: "Apache-2.0"}) == (BERT, "Apache-2.0")
+
+
+def test_a_licence_that_nobody_states_is_null(data, hub, capsys):
+    hub.licence, hub.repos["state-spaces/mamba-130m-hf"] = None, SINGLE
+    assert dispatch(["fetch", "model=mamba"]) == 0 and "licence not stated" in capsys.readouterr().out
 
 
 def test_a_download_that_broke_off_does_not_count_and_the_next_one_completes_it(

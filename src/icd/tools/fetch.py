@@ -6,7 +6,7 @@ cache, with a manifest beside them. A model that is there is compared with it an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +21,7 @@ from icd.model.hub import GIB, HubError, download, offline
 from icd.model.minilm import PACKAGE
 from icd.model.tokens import has_tokenizer
 from icd.model.weights import MANIFEST, data_folder, digest, here, lacking
-from icd.own import with_own_conf
+from icd.own import named_class, with_own_conf
 from icd.places import data_dir
 from icd.tools.manifest import changed, describe, read, write
 
@@ -40,7 +40,7 @@ def main(words: Sequence[str]) -> int:
     codes = [Exit.DONE]
     for name, node in chosen(asked, folder).items():
         try:
-            print(fetch(name, node.get("repo")), flush=True)
+            print(fetch(name, node.get("repo"), licences(node)), flush=True)
         except (MissingResource, VerificationError) as error:
             print(f"{name}: {error}", flush=True)
             codes.append(error.code)
@@ -83,18 +83,30 @@ def chosen(words: Sequence[str], own: str | None = None) -> dict[str, dict[str, 
     return {name: known[name] for name in names}
 
 
-def fetch(name: str, repo: str | None) -> str:
-    """What was done, in a line; `MissingResource` or `VerificationError` says what could not be."""
+def licences(node: Mapping[str, Any]) -> Mapping[str, str]:
+    """The licences that the class of a model's YAML knows, by repository."""
+    try:
+        return dict(getattr(named_class("model", node["_target_"]), "licences", {}))
+    except ConfigError:  # weights can be fetched where the module of one's own folder cannot be imported
+        return {}
+
+
+def fetch(name: str, repo: str | None, known: Mapping[str, str]) -> str:
+    """What was done, in a line; `MissingResource` or `VerificationError` says what could not be.
+
+    ``known``: licences by repository, for what the hub or whoever put the model there does not say.
+    """
     if repo is None:
         return _package(name)
     folder, _ = here(repo)
     if folder is None or not has_tokenizer(folder):
-        return line(name, "fetched", _into(name, repo))
+        return line(name, "fetched", _into(name, repo, known.get(repo)))
     what = "there and unchanged"
     if not (folder / MANIFEST).is_file():
         what = "was there, not fetched by icd; recorded now"
         revision = folder.name if folder.parent.name == "snapshots" else None
-        write(folder, describe(folder, model=name, repository=repo, revision=revision, licence=None))
+        licence = known.get(repo)
+        write(folder, describe(folder, model=name, repository=repo, revision=revision, licence=licence))
     found = changed(folder)
     if found:
         raise VerificationError(
@@ -123,8 +135,8 @@ def _part(target: Path) -> Path:
     return part
 
 
-def _into(name: str, repo: str) -> Path:
-    """Download ``repo`` and write its manifest; the directory."""
+def _into(name: str, repo: str, licence: str | None) -> Path:
+    """Download ``repo`` and write its manifest; the directory. ``licence``, where the hub states none."""
     forbidden = offline()
     if forbidden:
         raise MissingResource(f"{repo} is not here and {forbidden} is set; unset it to fetch the model")
@@ -139,7 +151,8 @@ def _into(name: str, repo: str) -> Path:
     missing = lacking(folder)
     if missing:
         raise MissingResource(f"{repo}: what the hub publishes lacks {' and '.join(missing)}")
-    manifest = describe(folder, model=name, repository=repo, revision=known.revision, licence=known.licence)
+    licence = known.licence or licence
+    manifest = describe(folder, model=name, repository=repo, revision=known.revision, licence=licence)
     for entry in manifest["files"]:
         expected = known.sha256.get(entry["name"], entry["sha256"])
         if entry["sha256"] != expected:
