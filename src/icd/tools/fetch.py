@@ -6,9 +6,10 @@ cache, with a manifest beside them. A model that is there is compared with it an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from shutil import copyfile, rmtree
 from typing import Any
@@ -17,7 +18,7 @@ import yaml
 
 from icd.choices import conf_dir, did_you_mean
 from icd.errors import ConfigError, Exit, MissingResource, VerificationError
-from icd.model.hub import GIB, HubError, download, offline
+from icd.model.hub import GIB, HubError, cache_dir, download, host, offline
 from icd.model.minilm import PACKAGE
 from icd.model.tokens import has_tokenizer
 from icd.model.weights import MANIFEST, data_folder, digest, here, lacking
@@ -137,16 +138,24 @@ def _part(target: Path) -> Path:
 
 def _into(name: str, repo: str, licence: str | None) -> Path:
     """Download ``repo`` and write its manifest; the directory. ``licence``, where the hub states none."""
+    target = data_folder(repo)
+    looked = ", not in ".join(str(place) for place in (target, cache_dir()) if place is not None)
     forbidden = offline()
     if forbidden:
-        raise MissingResource(f"{repo} is not here and {forbidden} is set; unset it to fetch the model")
-    target = data_folder(repo)
+        raise MissingResource(
+            f"{repo} is not in {looked}, and {forbidden} is set; unset it to fetch the model"
+        )
+    part = None if target is None else _part(target)
     try:
-        folder, known = download(repo, None if target is None else _part(target), SILENCE_S)
+        folder, known = download(repo, part, SILENCE_S)
     except (HubError, OSError) as error:
         why = error if isinstance(error, HubError) else error.strerror
+        kept = came(part, repo)
+        if part is not None and not kept:
+            rmtree(part, ignore_errors=True)
         raise MissingResource(
-            f"{repo} could not be fetched: {why}; what came is kept, run the command again"
+            f"{repo} is not in {looked}, and could not be fetched from {host()}: {why}; "
+            + ("what came is kept, run the command again" if kept else "nothing came")
         ) from error
     missing = lacking(folder)
     if missing:
@@ -162,6 +171,16 @@ def _into(name: str, repo: str, licence: str | None) -> Path:
             )
     write(folder, manifest)
     return folder if target is None else _publish(folder, target)
+
+
+def came(part: Path | None, repo: str) -> bool:
+    """Whether a download that broke off left bytes of files, whole or begun, in ``part`` or the cache."""
+    files: Iterable[Path]
+    if part is None:
+        files = (cache_dir() / f"models--{repo.replace('/', '--')}" / "blobs").glob("*")
+    else:  # the library keeps locks and begun files in a folder of its own
+        files = chain(part.glob("[!.]*"), part.rglob("*.incomplete"))
+    return any(file.is_file() and file.stat().st_size for file in files)
 
 
 def _publish(part: Path, target: Path) -> Path:
