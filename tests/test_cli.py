@@ -44,6 +44,7 @@ BAD = [
     (["-m", "sparsity=0.3,"], "'sparsity=0.3,' cannot be read; expected KEY=VALUE"),
     (["model=[mock,minilm]"], "expected one choice"),
     (["model="], "model=: unknown choice. model knows: bert"),
+    (["transform=none", "transform.recover=lstsq"], "The chosen transform has no keys"),
     (["model.sede=1"], "unknown key 'model.sede'. Did you mean 'seed'? model knows: name"),
     (["hydra.rum.dir=x"], "unknown key 'hydra.rum.dir'"),
     (["model=custom"], "model.loader has no value"),

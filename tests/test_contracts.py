@@ -104,6 +104,14 @@ def linear_consumers(workload):
     )
 
 
+def test_every_family_with_calibration_text_refuses_less_than_a_token_of_it():
+    asked = [n for n in NAMES if hasattr(families.model(n), "calibration_tokens")]
+    assert {"bert", "distilbert", "mamba_3b", "minilm"} <= set(asked)
+    for name in asked:
+        with pytest.raises(ConfigError, match=r"model\.calibration_tokens=0: expected a whole number of 1"):
+            families.model(name, calibration_tokens=0)
+
+
 def test_every_model_is_found_and_encoders_have_all_their_variants():
     assert {name for name, _ in CASES} == {f.stem for f in families.FILES} and len(families.FILES) >= 10
     assert {("distilbert", v) for v in families.VARIANTS} <= set(CASES)

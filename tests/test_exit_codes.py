@@ -20,7 +20,7 @@ SMALL = (
     "tracking=none",
     "solver.max_proposals=2000",
 )
-LOADER = "def load(batch_size, seq_len, seed):\n    raise RuntimeError('no disk')\n"
+LOADER = "LIMIT = 3\n\n\ndef load(batch_size, seq_len, seed):\n    raise OSError('no disk')\n"
 SITES = "- {name: 0.neurons, size: 4, activation: '0', axes: [{parameter: 0.weight, dim: 0}]}\n"
 TIMEOUT = ("solver.time_budget_s=1e-6", "solver.on_timeout=fail")
 
@@ -40,6 +40,11 @@ def run_dir(*words):
             Exit.MEASUREMENT_FAILED,
             "no disk",
         ),
+        (
+            ("model=custom", "model.loader=mine:LIMIT", "model.sites=sites.yaml", "tracking=none"),
+            Exit.BAD_CONFIG,
+            "model.loader='mine:LIMIT': expected a function, got int",
+        ),
         (run_dir(*TIMEOUT), Exit.SOLVER_TIMEOUT, "raise solver.time_budget_s"),
         (
             ("-m", *SMALL, *TIMEOUT, "seed=0,1", "hydra.sweep.dir=s"),
@@ -48,7 +53,7 @@ def run_dir(*words):
         ),
         (("verify", "nowhere"), Exit.MISSING_RESOURCE, "no such run directory"),
     ],
-    ids=["1", "2", "3 figure", "4", "5", "7", "3 run"],
+    ids=["1", "2", "3 figure", "4", "2 loader", "5", "7", "3 run"],
 )  # fmt: skip
 def test_the_command_line_ends_with_the_documented_code(words, code, sentence, tmp_path):
     (tmp_path / "mine.py").write_text(LOADER)

@@ -140,9 +140,8 @@ def _check_node(group: str, node: Any) -> None:
         if key == "_target_":
             continue
         if key not in fields:
-            raise ConfigError(
-                f"unknown key '{group}.{key}'.{did_you_mean(key, fields)} {group} knows: {', '.join(fields)}"
-            )
+            known = f"{group} knows: {', '.join(fields)}" if fields else f"The chosen {group} has no keys"
+            raise ConfigError(f"unknown key '{group}.{key}'.{did_you_mean(key, fields)} {known}")
         if not fits(value, hints[key]):
             raise ConfigError(f"{group}.{key}={value!r}: expected {spell(hints[key])}")
     for key, spec in fields.items():

@@ -101,7 +101,7 @@ def custom(tmp_path, monkeypatch):
     (tmp_path / "given_net.py").write_text(GIVEN)
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    def build(function="load", **changes):
+    def build(function="load", file="given_net", **changes):
         import given_net
 
         if changes:
@@ -110,7 +110,7 @@ def custom(tmp_path, monkeypatch):
             )
         model = Custom(
             name="custom",
-            loader=f"given_net:{'changed' if changes else function}",
+            loader=f"{file}:{'changed' if changes else function}",
             sites=str(tmp_path / "sites.yaml"),
             batch_size=None,
             seq_len=None,
@@ -135,6 +135,76 @@ def custom(tmp_path, monkeypatch):
 def test_what_a_loader_returns_is_checked_by_name(custom, changes, said):
     with pytest.raises(ConfigError, match=re.escape(f"model.loader='given_net:changed': {said}")):
         custom(**changes)
+
+
+BAD_LOADERS = """
+import given_net
+
+NUMBER = 3
+
+
+def two(batch_size, seq_len):
+    return given_net.load(batch_size, seq_len, 0)
+
+
+def raises(batch_size, seq_len, seed):
+    raise ValueError("seed 0 is not mine\\nand more")
+
+
+def disk(batch_size, seq_len, seed):
+    raise OSError("no disk")
+
+
+def any_names(**given):
+    return given_net.load(**given)
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("NUMBER", "expected a function, got int"),
+        ("nothing", "module 'bad_loaders' has no attribute 'nothing'"),
+        ("two", "expected a function of batch_size, seq_len, seed: TypeError: got an unexpected keyword"),
+        ("raises", "the function raised: ValueError: seed 0 is not mine"),
+    ],
+)
+def test_a_loader_that_does_not_fit_is_named(custom, tmp_path, function, said):
+    (tmp_path / "bad_loaders.py").write_text(BAD_LOADERS)
+    with pytest.raises(
+        ConfigError, match=re.escape(f"model.loader='bad_loaders:{function}': {said}")
+    ) as caught:
+        custom(function, file="bad_loaders")
+    assert "and more" not in str(caught.value)
+
+
+def test_a_disk_that_fails_is_no_matter_of_configuration_and_any_callable_will_do(custom, tmp_path):
+    (tmp_path / "bad_loaders.py").write_text(BAD_LOADERS)
+    with pytest.raises(OSError, match="no disk"):
+        custom("disk", file="bad_loaders")
+    assert custom("any_names", file="bad_loaders").card.params == 76
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"inputs": {"y": torch.ones(2, 3, 4)}}, "inputs: the module does not take y (2, 3, 4): TypeError: "),
+        (
+            {"inputs": {"x": torch.ones(2, 3, 5)}},
+            "inputs: the module does not take x (2, 3, 5): RuntimeError: ",
+        ),
+        (
+            {"calibration": [{"x": torch.ones(1, 9)}]},
+            "calibration: the module does not take x (1, 9): Runtime",
+        ),
+        ({"probes": [{"x": torch.ones(1, 9)}]}, "probes: the module does not take x (1, 9): RuntimeError: "),
+        ({"module": torch.nn.Module()}, "inputs: the module does not take x (2, 3, 4): TypeError: "),
+    ],
+)
+def test_inputs_that_the_module_does_not_take_are_found_when_it_is_built(custom, changes, said):
+    with pytest.raises(ConfigError, match=re.escape(f"model.loader='given_net:changed': {said}")) as caught:
+        custom(**changes)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_model_in_sixteen_bits_is_built_in_float32_with_its_inputs(custom):

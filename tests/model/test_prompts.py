@@ -159,8 +159,10 @@ def test_a_trained_model_is_timed_on_the_prompts_and_the_record_says_so(data):
 
 def test_a_prompt_beyond_the_position_table_is_refused(data):
     save_bert(data / "models" / "bert-base-uncased")
-    with pytest.raises(ConfigError, match=r"seq_len=513: model=bert has a position table of 512"):
-        bert(["the " * 513]).resolve().build()
+    said = r"model\.prompts: text 2 has 513 tokens and the model's position table 512; seq_len=512 cuts it"
+    with pytest.raises(ConfigError, match=said):
+        bert(["the", "the " * 513]).resolve().build()
+    assert bert(["the " * 513], extend_positions=True).resolve().build().tokens == 513
     assert bert(["the " * 513], seq_len=8).resolve().build().tokens == 8
 
 
@@ -171,6 +173,8 @@ def test_minilm_takes_prompts():
 
     fields = {**MINI, "batch_size": None, "seq_len": None, "prompts": ["Hello world.", "Hello"]}
     rows = MiniLM(**fields).build().inputs["input_ids"]
+    with pytest.raises(ConfigError, match=r"text 1 has 602 tokens .* 512; seq_len=512 cuts it"):
+        MiniLM(**{**fields, "prompts": ["the " * 600]}).build()
     assert rows.shape == (2, 5) and rows[0, 0] == 101 and rows[1].tolist()[:4] == [101, 7592, 102, 101]
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from icd.errors import ConfigError, MissingResource
-from icd.model.text import calibration_batches, locate, probe_batches, texts_used
+from icd.model.text import calibration_batches, locate, probe_batches, read_own, texts_used
 
 
 class Words:
@@ -53,3 +53,9 @@ def test_a_text_that_cannot_be_used_is_refused(tmp_path, data, why):
     (tmp_path / "bad.txt").write_bytes(data)
     with pytest.raises(ConfigError, match=why):
         calibration_batches(Words(), 10, str(tmp_path / "bad.txt"))
+
+
+def test_a_byte_order_mark_is_no_part_of_a_sentence(tmp_path):
+    path = tmp_path / "own.txt"
+    path.write_text("one\ntwo\n", "utf-8-sig")
+    assert read_own("prompts", str(path)) == ("one", "two")

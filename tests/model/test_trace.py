@@ -33,6 +33,10 @@ LINES = [
     ('{"src": 0, "dst": 1, "w": Infinity}', "line 1: w=Infinity; expected"),
     ('{"src": 0, "dst": 1, "w": 0}', "line 1: w=0; expected"),
     ('{"src": 0, "dst": 1, "w": "2"}', 'line 1: w="2"; expected'),
+    ('{"src": 0, "dst": 1, "w": 1' + "0" * 400 + "}", "line 1: w=10{39}; expected a finite number"),
+    ('{"src": 0, "dst": 1}\n' + "[" * 200_000, r"t\.jsonl, line 2: (nested too deeply|not JSON)"),
+    ('{"src": 0, "dst": 1, "w": [[2]]}', "line 1: w is a list; expected a finite number"),
+    ('{"src": {}, "dst": 1}', "line 1: src is a dict; expected a row's number"),
     ('{"src": 0, "dst": 0}', "a table of 1 rows; expected 2 to"),
 ]
 MATRICES = [
@@ -174,3 +178,9 @@ def test_communities_of_a_planted_trace_are_scattered_and_weak_halves_read_less(
     assert count >= 16 and sizes.max() <= 16
     largest = np.flatnonzero(label == sizes.argmax())
     assert largest.max() - largest.min() > 64
+
+
+def test_a_byte_order_mark_is_no_part_of_a_trace(tmp_path):
+    path = tmp_path / "t.jsonl"
+    path.write_text(GOOD, "utf-8-sig")
+    trace(path=str(path), rows=None).check()

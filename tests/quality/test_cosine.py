@@ -55,3 +55,6 @@ def test_random_weights_and_no_probes_have_no_quality_and_a_reason():
     random = ModelCard("m", "f", 1, "random", "s")
     assert "random weights" in Cosine().evaluate(step, step, [{"n": 0}], random).reason
     assert Cosine().evaluate(step, step, [], CARD) == Missing("model=m has no probes")
+    extended = ModelCard("m", "f", 1, "pretrained", "s", tags=("extended-positions",))
+    said = "the position table was extended by repetition"
+    assert Cosine().evaluate(step, step, [], extended) == Missing(said)

@@ -10,6 +10,7 @@ from icd.choices import conf_dir
 from icd.cli import dispatch
 from icd.errors import ConfigError
 from icd.model import weights
+from icd.model.hub import cache_dir, host
 from icd.tools import fetch
 from icd.tools.manifest import MANIFEST
 from tests.fake_hub import COMMIT
@@ -82,7 +83,22 @@ def test_a_model_that_somebody_else_put_there_is_recorded(data, hub, capsys):
         (folder / name).write_bytes(content)
     assert dispatch(["fetch", "model=bert"]) == 0 and hub.asked == []
     assert "recorded now" in capsys.readouterr().out
-    assert json.loads((folder / MANIFEST).read_text())["licence"] is None
+    assert json.loads((folder / MANIFEST).read_text())["licence"] == "Apache-2.0"
+
+
+def test_a_licence_that_the_hub_does_not_state_is_the_one_that_the_model_s_class_knows(data, hub, capsys):
+    hub.licence = None
+    assert dispatch(["fetch", "model=bert"]) == 0
+    folder = data / "models" / "bert-base-uncased"
+    known = json.loads((folder / MANIFEST).read_text())
+    assert known["licence"] == "Apache-2.0" and "Apache-2.0" in capsys.readouterr().out
+    (folder / MANIFEST).write_text(json.dumps({**known, "licence": None}))
+    assert weights.origin(folder, BERT, {BERT: "Apache-2.0"}) == (BERT, "Apache-2.0")
+
+
+def test_a_licence_that_nobody_states_is_null(data, hub, capsys):
+    hub.licence, hub.repos["state-spaces/mamba-130m-hf"] = None, SINGLE
+    assert dispatch(["fetch", "model=mamba"]) == 0 and "licence not stated" in capsys.readouterr().out
 
 
 def test_a_download_that_broke_off_does_not_count_and_the_next_one_completes_it(
@@ -91,7 +107,8 @@ def test_a_download_that_broke_off_does_not_count_and_the_next_one_completes_it(
     monkeypatch.setattr(fetch, "SILENCE_S", 0.5)
     hub.hangs = "resolve/main/model.safetensors"
     assert dispatch(["fetch", "model=bert,bert_large"]) == 3  # an index has a name of its own: .index.json
-    assert "silent for 0.5 s" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "silent for 0.5 s; what came is kept, run the command again" in said
     assert weights.find(BERT, "auto", 0.5, "bert") is None
     hub.hangs = None
     assert dispatch(["fetch", "model=bert"]) == 0
@@ -110,7 +127,23 @@ def test_what_is_published_must_be_what_the_hub_says(data, hub, monkeypatch, cap
 def test_without_a_network_nothing_is_asked_and_the_variable_is_named(data, hub, monkeypatch, capsys, name):
     monkeypatch.setenv(name, "1")
     assert dispatch(["fetch", "model=bert"]) == 3
-    assert f"{name} is set" in capsys.readouterr().out and hub.asked == []
+    said = capsys.readouterr().out
+    assert f"and {name} is set" in said and hub.asked == []
+    assert f"{BERT} is not in {data / 'models' / 'bert-base-uncased'}, not in {cache_dir()}" in said
+
+
+@pytest.mark.parametrize("kept_in", ["data", "cache"])
+def test_a_hub_that_does_not_answer_is_named_and_nothing_is_left(data, monkeypatch, capsys, kept_in):
+    monkeypatch.setenv("HF_ENDPOINT", "http://someone:secret@127.0.0.1:9/mirror")  # nobody listens there
+    if kept_in == "cache":
+        monkeypatch.delenv("ICD_DATA_DIR")
+    assert dispatch(["fetch", "model=bert"]) == 3
+    said = capsys.readouterr().out
+    assert "could not be fetched from 127.0.0.1:9 (HF_ENDPOINT): " in said and "secret" not in said
+    assert said.endswith("; nothing came\n") and f"not in {cache_dir()}" in said
+    assert not data.exists() or list((data / "models").iterdir()) == []
+    monkeypatch.delenv("HF_ENDPOINT")
+    assert host() == "huggingface.co"
 
 
 def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(data, hub, monkeypatch, capsys):

@@ -7,6 +7,7 @@ import torch
 from icd.contracts import Activations
 from icd.errors import ConfigError
 from icd.model.calibration import collect
+from icd.report.caveats import caveats
 from icd.transform.channel import Channel
 from icd.transform.permute import permute, restore
 from tests.tiny import mock, tiny_bert
@@ -126,3 +127,15 @@ def test_wanda_is_weight_times_norm_of_the_input_summed_over_a_channel(attention
             score = ((columns * norms[site.name]) ** 2).sum(0).reshape(site.size, -1).sum(1)
             kept = np.sort(np.argsort(score)[site.size // 2 :])
             assert np.array_equal(np.flatnonzero(pruned.live_mask(site)), kept), site.name
+
+
+def test_one_channel_of_a_small_site_stays_and_the_record_says_what_went():
+    workload = tiny_bert()
+    out = channel(sparsity=0.9).apply(workload, None)
+    assert {s.group: int(out.live_mask(s).sum()) for s in workload.sites} == {"heads": 1, "neurons": 26}
+    note = out.notes["share"]
+    assert note["sites"] == [{"group": "heads", "channels": 4, "sites": 2, "removed": 0.75}]
+    assert note["reason"].endswith("asked for: 2 sites of 4 heads: 75% instead of 90%")
+    (sentence,) = [c for c in caveats({"transform": out.notes}, {}) if "share" in c]
+    assert sentence.startswith("Sites of few channels cannot lose") and sentence.endswith("90%.")
+    assert "share" not in channel(sparsity=0.73).apply(workload, None).notes

@@ -55,8 +55,9 @@ def test_a_group_scale_holds_for_its_columns_alone_and_so_depends_on_the_layout(
 
 
 def test_a_group_that_no_kernel_takes_is_refused():
-    with pytest.raises(ConfigError, match=r"precision\.group_size=24: expected a multiple of 16"):
-        Precision("int8", "simulate", weight_scales="group", group_size=24)
+    for size in (24, 0, -16):
+        with pytest.raises(ConfigError, match=rf"group_size={size}: expected 16 or more, a multiple of 16"):
+            Precision("int8", "simulate", weight_scales="group", group_size=size)
 
 
 def test_int8_values_are_at_most_255_levels_of_one_scale():

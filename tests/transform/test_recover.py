@@ -9,6 +9,7 @@ import torch
 from icd.contracts import ModelCard
 from icd.errors import ConfigError
 from icd.model.calibration import collect
+from icd.report.caveats import caveats
 from icd.transform.channel import Channel
 from icd.transform.permute import permute, restore
 from icd.transform.recover import RIDGE, Moments, decide, refit
@@ -170,3 +171,24 @@ def test_lstsq_without_calibration_inputs_is_refused_with_what_to_use_instead():
     workload = replace(tiny_bert(), calibration=())
     with pytest.raises(ConfigError, match=r"needs calibration inputs.*use transform.recover=none"):
         channel(score="magnitude").apply(workload, None)
+
+
+@pytest.mark.parametrize("sparsity", [0.5, 0.9])
+def test_with_fewer_tokens_than_live_inputs_auto_refits_nothing_and_lstsq_is_called_underdetermined(sparsity):
+    card = ModelCard("tiny", "bert", 1, "pretrained", "here")
+    workload = replace(tiny_bert(), card=card)  # 64 tokens; 128 neurons of 256 are live at 0.5, 26 at 0.9
+    few = sparsity == 0.5
+    auto, asked = (
+        channel(sparsity=sparsity, groups=["neurons"], score="magnitude", recover=how).apply(workload, None)
+        for how in ("auto", "lstsq")
+    )
+    note, done = auto.notes["recover"], asked.notes["recover"]
+    said = "64 calibration tokens are fewer than the 128 live inputs of encoder.layer.0.output.dense"
+    assert (note["method"], said in note["reason"]) == (("none", True) if few else ("lstsq", False))
+    assert done["method"] == "lstsq" and (done.get("underdetermined", False), said in done["reason"]) == (
+        few,
+        few,
+    )
+    assert any("underdetermined" in c for c in caveats({"transform": asked.notes}, {})) == few
+    same = torch.equal(*(w.module.encoder.layer[0].output.dense.weight for w in (auto, asked)))
+    assert same != few

@@ -24,7 +24,7 @@ from icd.model.encoder_sites import BERT, KINDS, Attention, Names, encoder_sites
 from icd.model.kinds import check_kinds
 from icd.model.prompts import Prompts, check_ids, check_prompts, own_inputs, prompts_used, rows_of
 from icd.model.text import locate, texts_used
-from icd.model.tokens import random_tokens, text_tokens
+from icd.model.tokens import check_calibration, random_tokens, text_tokens
 from icd.model.trained import read_trained
 from icd.model.weights import check_weights, digest, find, origin, shape_of
 
@@ -80,11 +80,16 @@ class Bert:
     def __post_init__(self) -> None:
         check_kinds(self.sites, self.kinds)
         check_weights(self.weights)
+        check_calibration(self.calibration_tokens)
         if self.prompts is None or self.seq_len:  # else the length of the prompts decides
-            word = "max_position_embeddings"
-            rows = shape_of(self.weights, {word: POSITIONS + self.names.first_position, **self.shape})[word]
-            asked, known = self.seq_len or self.default_seq_len, rows - self.names.first_position
+            asked, known = self.seq_len or self.default_seq_len, self._positions(self.weights)
             check_positions(asked, known, self.extend_positions, self.name)
+
+    def _positions(self, weights: str) -> int:
+        """Positions in the table of the shape, or of the model in the directory ``weights``."""
+        word = "max_position_embeddings"
+        rows = shape_of(weights, {word: POSITIONS + self.names.first_position, **self.shape})[word]
+        return rows - self.names.first_position
 
     def check(self) -> None:
         """Nothing beyond the base packages is needed; ConfigError without a text that is named."""
@@ -117,6 +122,7 @@ class Bert:
 
         config, model, options = self.library()
         folder = find(self.repo, self.weights, self.hub_timeout_s, self.name)
+        known = self._positions("random" if folder is None else str(folder))
         own = own_inputs(
             self.prompts,
             folder,
@@ -124,6 +130,7 @@ class Bert:
             repo=self.repo,
             batch_size=self.batch_size,
             seq_len=self.seq_len,
+            positions=None if self.extend_positions else known,
         )
         batch, seq_len = self.batch_size or self.default_batch_size, self.seq_len or self.default_seq_len
         if own is not None:

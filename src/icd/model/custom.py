@@ -10,15 +10,15 @@ list in the terms of `icd.contracts.Site`.
 from __future__ import annotations
 
 import hashlib
-import importlib
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from icd.contracts import ModelCard, Workload
 from icd.errors import ConfigError, MissingResource
+from icd.model.loader import load, try_out
 from icd.model.prompts import Prompts, check_prompts, encode, prompts_used, read
 from icd.model.sites_file import read_sites
 
@@ -64,10 +64,16 @@ class Custom:
 
     def build(self) -> Workload:
         """The user's module in eval mode, float32, on the CPU."""
-        given = self._load()
+        given = load(self.loader, batch_size=self.batch_size, seq_len=self.seq_len, seed=self.seed)
         module, inputs = given["module"].float().eval().requires_grad_(False), in_float32(given["inputs"])
         if self.prompts is not None:
             inputs = {"input_ids": self._own(given)}
+        calibration, probes = (
+            tuple(in_float32(batch) for batch in given.get(key, ())) for key in ("calibration", "probes")
+        )
+        for key, batches in (("inputs", (inputs,)), ("calibration", calibration), ("probes", probes)):
+            for batch in batches[:1]:
+                try_out(self.loader, partial(forward, module, batch), key, batch)
         sites = read_sites(Path(self.sites))
         digest = hashlib.sha256(Path(self.sites).read_bytes())
         for key, tensor in module.state_dict().items():
@@ -86,8 +92,8 @@ class Custom:
                 source=self.loader,
                 sha256=digest.hexdigest(),
             ),
-            calibration=tuple(in_float32(batch) for batch in given.get("calibration", ())),
-            probes=tuple(in_float32(batch) for batch in given.get("probes", ())),
+            calibration=calibration,
+            probes=probes,
             tokens=int(shape[0] * shape[1]) if len(shape) > 1 else int(shape[0]),
             texts=prompts_used(self.prompts, int(shape[0])),
         )
@@ -100,45 +106,6 @@ class Custom:
                 "add tokenizer to the mapping that it returns"
             )
         return encode(given["tokenizer"], read(self.prompts), self.batch_size, self.seq_len)
-
-    def _load(self) -> Mapping[str, Any]:
-        name, _, function = self.loader.partition(":")
-        sys.path.insert(0, str(Path.cwd()))
-        try:
-            make = getattr(importlib.import_module(name), function)
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(f"model.loader={self.loader!r}: {error}") from error
-        finally:
-            sys.path.pop(0)
-        given = make(batch_size=self.batch_size, seq_len=self.seq_len, seed=self.seed)
-        if not isinstance(given, Mapping) or not {"module", "inputs"} <= set(given):
-            raise ConfigError(
-                f"model.loader={self.loader!r}: expected a mapping with module and inputs, "
-                f"got {type(given).__name__}"
-            )
-        self._check(given)
-        return given
-
-    def _check(self, given: Mapping[str, Any]) -> None:
-        import torch
-
-        def refuse(key: str, expected: str, value: Any) -> NoReturn:
-            raise ConfigError(
-                f"model.loader={self.loader!r}: {key}: expected {expected}, got {type(value).__name__}"
-            )
-
-        if not isinstance(given["module"], torch.nn.Module):
-            refuse("module", "a torch.nn.Module", given["module"])
-        for key in ("inputs", "calibration", "probes"):
-            batches = [given[key]] if key == "inputs" else given.get(key, ())
-            if not isinstance(batches, (list, tuple)):
-                refuse(key, "a list of inputs", batches)
-            for batch in batches:
-                if not isinstance(batch, Mapping) or not batch:
-                    refuse(key, "a mapping of names to tensors", batch)
-                for name, value in batch.items():
-                    if not isinstance(value, torch.Tensor):
-                        refuse(f"{key}: {name}", "a tensor", value)
 
 
 def in_float32(inputs: Inputs) -> dict[str, torch.Tensor]:

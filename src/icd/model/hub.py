@@ -73,6 +73,13 @@ def endpoint() -> str:
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
+def host() -> str:
+    """The hub's host for messages: without user or path, and the variable that names it if one does."""
+    address = endpoint().partition("://")[2] or endpoint()
+    name = address.partition("/")[0].rpartition("@")[2]
+    return f"{name}{' (HF_ENDPOINT)' if os.environ.get('HF_ENDPOINT') else ''}"
+
+
 def cache_name() -> str:
     """The cache's directory as the variable that names it, for messages and records."""
     for name, below in CACHES:

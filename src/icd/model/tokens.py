@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from icd.errors import MissingResource
+from icd.errors import ConfigError, MissingResource
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +23,12 @@ class Tokens(NamedTuple):
     inputs: Inputs
     calibration: tuple[Inputs, ...]
     probes: tuple[Inputs, ...]
+
+
+def check_calibration(tokens: int) -> None:
+    """ConfigError unless ``model.calibration_tokens`` asks for a token or more."""
+    if tokens < 1:
+        raise ConfigError(f"model.calibration_tokens={tokens}: expected a whole number of 1 or more")
 
 
 def chunks(calibration_tokens: int) -> int:

@@ -53,7 +53,7 @@ def read(path: Path, rows: int | None) -> tuple[Accesses, int]:
 def _lines(path: Path, rows: int | None) -> tuple[Accesses, int]:
     source, target, weight = [], [], []
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:  # some editors begin a file with a mark
             for number, line in enumerate(file, 1):
                 if line.strip():
                     src, dst, w = _record(f"{path.name}, line {number}", line, rows)
@@ -69,6 +69,8 @@ def _lines(path: Path, rows: int | None) -> tuple[Accesses, int]:
 def _record(where: str, line: str, rows: int | None) -> tuple[int, int, float]:
     try:
         record = json.loads(line)
+    except RecursionError as error:
+        raise ConfigError(f"{where}: nested too deeply; {EXPECTED}") from error
     except ValueError as error:
         raise ConfigError(f"{where}: not JSON; {EXPECTED}") from error
     if not isinstance(record, dict) or not {"src", "dst"} <= set(record) <= {"src", "dst", "w"}:
@@ -76,6 +78,8 @@ def _record(where: str, line: str, rows: int | None) -> tuple[int, int, float]:
     limit = MAX_ROWS if rows is None else rows
     for key in ("src", "dst"):
         value = record[key]
+        if isinstance(value, (list, dict)):
+            raise ConfigError(f"{where}: {key} is a {type(value).__name__}; expected a row's number")
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < limit:
             raise ConfigError(
                 f"{where}: {key}={json.dumps(value)[:40]}; expected a row from 0 to {limit - 1}"
@@ -85,10 +89,15 @@ def _record(where: str, line: str, rows: int | None) -> tuple[int, int, float]:
 
 
 def _weight(where: str, value: Any) -> float:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value <= 0:
+    if isinstance(value, (list, dict)):  # may be nested more deeply than can be written again
+        raise ConfigError(f"{where}: w is a {type(value).__name__}; expected a finite number above 0")
+    try:
+        number = float("nan") if isinstance(value, (bool, str)) or value is None else float(value)
+    except OverflowError:  # an integer beyond 1.8e308
+        number = math.inf
+    if not math.isfinite(number) or number <= 0:
         raise ConfigError(f"{where}: w={json.dumps(value)[:40]}; expected a finite number above 0")
-    return float(value)
+    return number
 
 
 def _matrix(path: Path) -> tuple[Accesses, int]:

@@ -132,11 +132,12 @@ def here(repo: str) -> tuple[Path | None, list[str]]:
 
 def origin(folder: Path, repo: str | None, licences: Mapping[str, str]) -> tuple[str, str | None]:
     """Whose weights ``folder`` holds, and their licence: what its manifest says, or that they lie where
-    those of ``repo`` do, whose licence ``licences`` may know. Of any other directory its name alone is known.
+    those of ``repo`` do. ``licences`` may know what the manifest does not. Of any other directory its name
+    alone is known.
     """
     try:
         known = json.loads((folder / MANIFEST).read_text("utf-8"))
-        return str(known["repository"]), known["licence"]
+        return str(known["repository"]), known["licence"] or licences.get(known["repository"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         pass
     if repo is not None and folder in (data_folder(repo), cached(repo)):

@@ -22,11 +22,13 @@ class Cosine:
     def evaluate(
         self, step: Step, reference: Step, probes: Iterable[Inputs], card: ModelCard
     ) -> tuple[str, float] | Missing:
-        """``("cosine", mean)``; `Missing` for random weights or without probes."""
+        """``("cosine", mean)``; `Missing` for random weights, extended positions or without probes."""
         import torch
 
         if card.weights == "random":
             return Missing("random weights: an output says nothing about quality")
+        if "extended-positions" in card.tags:
+            return Missing("the position table was extended by repetition")
         cosines = []
         for probe in probes:
             mask = probe.get("attention_mask")

@@ -74,6 +74,7 @@ def caveats(metrics: Mapping[str, Any], env: Mapping[str, Any]) -> list[str]:
         out.append(
             "The solver stopped at its time budget, so the layout depends on the speed of the machine."
         )
+    out += _transform(metrics)
     out += _missing(metrics)
     out += _machine(env)
     return out
@@ -108,6 +109,20 @@ def _statistics(metrics: Mapping[str, Any]) -> list[str]:
         )
     if dig(found, "lag1", "flagged"):
         out.append("Consecutive rounds are correlated: the machine drifted while measuring.")
+    return out
+
+
+def _transform(metrics: Mapping[str, Any]) -> list[str]:
+    """Sites too small for the share asked for, and a recovery on too little text."""
+    out = []
+    share = dig(metrics, "transform", "share", "reason")
+    if share:
+        out.append(f"{share[0].upper()}{share[1:]}.")
+    recover = dig(metrics, "transform", "recover") or {}
+    if recover.get("underdetermined"):
+        out.append(
+            f"The recovery is underdetermined ({recover['reason']}): it may fit the calibration text alone."
+        )
     return out
 
 

@@ -6,9 +6,10 @@ cache, with a manifest beside them. A model that is there is compared with it an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from shutil import copyfile, rmtree
 from typing import Any
@@ -17,11 +18,11 @@ import yaml
 
 from icd.choices import conf_dir, did_you_mean
 from icd.errors import ConfigError, Exit, MissingResource, VerificationError
-from icd.model.hub import GIB, HubError, download, offline
+from icd.model.hub import GIB, HubError, cache_dir, download, host, offline
 from icd.model.minilm import PACKAGE
 from icd.model.tokens import has_tokenizer
 from icd.model.weights import MANIFEST, data_folder, digest, here, lacking
-from icd.own import with_own_conf
+from icd.own import named_class, with_own_conf
 from icd.places import data_dir
 from icd.tools.manifest import changed, describe, read, write
 
@@ -40,7 +41,7 @@ def main(words: Sequence[str]) -> int:
     codes = [Exit.DONE]
     for name, node in chosen(asked, folder).items():
         try:
-            print(fetch(name, node.get("repo")), flush=True)
+            print(fetch(name, node.get("repo"), licences(node)), flush=True)
         except (MissingResource, VerificationError) as error:
             print(f"{name}: {error}", flush=True)
             codes.append(error.code)
@@ -83,18 +84,30 @@ def chosen(words: Sequence[str], own: str | None = None) -> dict[str, dict[str, 
     return {name: known[name] for name in names}
 
 
-def fetch(name: str, repo: str | None) -> str:
-    """What was done, in a line; `MissingResource` or `VerificationError` says what could not be."""
+def licences(node: Mapping[str, Any]) -> Mapping[str, str]:
+    """The licences that the class of a model's YAML knows, by repository."""
+    try:
+        return dict(getattr(named_class("model", node["_target_"]), "licences", {}))
+    except ConfigError:  # weights can be fetched where the module of one's own folder cannot be imported
+        return {}
+
+
+def fetch(name: str, repo: str | None, known: Mapping[str, str]) -> str:
+    """What was done, in a line; `MissingResource` or `VerificationError` says what could not be.
+
+    ``known``: licences by repository, for what the hub or whoever put the model there does not say.
+    """
     if repo is None:
         return _package(name)
     folder, _ = here(repo)
     if folder is None or not has_tokenizer(folder):
-        return line(name, "fetched", _into(name, repo))
+        return line(name, "fetched", _into(name, repo, known.get(repo)))
     what = "there and unchanged"
     if not (folder / MANIFEST).is_file():
         what = "was there, not fetched by icd; recorded now"
         revision = folder.name if folder.parent.name == "snapshots" else None
-        write(folder, describe(folder, model=name, repository=repo, revision=revision, licence=None))
+        licence = known.get(repo)
+        write(folder, describe(folder, model=name, repository=repo, revision=revision, licence=licence))
     found = changed(folder)
     if found:
         raise VerificationError(
@@ -123,23 +136,32 @@ def _part(target: Path) -> Path:
     return part
 
 
-def _into(name: str, repo: str) -> Path:
-    """Download ``repo`` and write its manifest; the directory."""
+def _into(name: str, repo: str, licence: str | None) -> Path:
+    """Download ``repo`` and write its manifest; the directory. ``licence``, where the hub states none."""
+    target = data_folder(repo)
+    looked = ", not in ".join(str(place) for place in (target, cache_dir()) if place is not None)
     forbidden = offline()
     if forbidden:
-        raise MissingResource(f"{repo} is not here and {forbidden} is set; unset it to fetch the model")
-    target = data_folder(repo)
+        raise MissingResource(
+            f"{repo} is not in {looked}, and {forbidden} is set; unset it to fetch the model"
+        )
+    part = None if target is None else _part(target)
     try:
-        folder, known = download(repo, None if target is None else _part(target), SILENCE_S)
+        folder, known = download(repo, part, SILENCE_S)
     except (HubError, OSError) as error:
         why = error if isinstance(error, HubError) else error.strerror
+        kept = came(part, repo)
+        if part is not None and not kept:
+            rmtree(part, ignore_errors=True)
         raise MissingResource(
-            f"{repo} could not be fetched: {why}; what came is kept, run the command again"
+            f"{repo} is not in {looked}, and could not be fetched from {host()}: {why}; "
+            + ("what came is kept, run the command again" if kept else "nothing came")
         ) from error
     missing = lacking(folder)
     if missing:
         raise MissingResource(f"{repo}: what the hub publishes lacks {' and '.join(missing)}")
-    manifest = describe(folder, model=name, repository=repo, revision=known.revision, licence=known.licence)
+    licence = known.licence or licence
+    manifest = describe(folder, model=name, repository=repo, revision=known.revision, licence=licence)
     for entry in manifest["files"]:
         expected = known.sha256.get(entry["name"], entry["sha256"])
         if entry["sha256"] != expected:
@@ -149,6 +171,16 @@ def _into(name: str, repo: str) -> Path:
             )
     write(folder, manifest)
     return folder if target is None else _publish(folder, target)
+
+
+def came(part: Path | None, repo: str) -> bool:
+    """Whether a download that broke off left bytes of files, whole or begun, in ``part`` or the cache."""
+    files: Iterable[Path]
+    if part is None:
+        files = (cache_dir() / f"models--{repo.replace('/', '--')}" / "blobs").glob("*")
+    else:  # the library keeps locks and begun files in a folder of its own
+        files = chain(part.glob("[!.]*"), part.rglob("*.incomplete"))
+    return any(file.is_file() and file.stat().st_size for file in files)
 
 
 def _publish(part: Path, target: Path) -> Path:

@@ -3,14 +3,17 @@
 Scores: ``magnitude``, the root of the summed squares of everything tied to a channel; ``wanda``, weight
 times activation norm at the consumers (Sun et al. 2023, arXiv 2306.11695, summed over a channel), and where
 activations enter no consumer (Q and K dimensions) their own norm over all pairs of tokens;
-``random``, seeded. The same share of every site goes, so that layers keep comparable widths. What reads
-the channels that are left may be refitted afterwards (`icd.transform.recover`).
+``random``, seeded. The same share of every site goes, so that layers keep comparable widths, and
+one channel of each stays at least. What reads the channels that are left may be refitted afterwards
+(`icd.transform.recover`).
 """
 
 from __future__ import annotations
 
 import copy
 import zlib
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +27,8 @@ from icd.transform.permute import permute, restore
 
 if TYPE_CHECKING:
     import torch
+
+TOLERANCE = 0.05  # of a site's channels, that rounding to whole ones may cost without a word
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class Channel:
             )
         dense = restore(workload)
         module = copy.deepcopy(dense.module)
-        live = dict(workload.live)
+        live, masks = dict(workload.live), {}
         for site in sites_of(workload, self.groups):
             if site.output:
                 raise ConfigError(
@@ -72,15 +77,16 @@ class Channel:
                     "permuted; take it out of the list"
                 )
             mask = self.choose(dense, site, activations)
+            masks[site] = mask
             live[site.name] = mask & workload.live_mask(site)
             zero_dead(module, site, live[site.name])
-        notes = attention_note(self.attention, workload)
+        notes = attention_note(self.attention, workload) | share_note(self.sparsity, masks)
         pruned = dense.with_module(module, live=live, notes=notes)
         return permute(finish(self.recover, pruned, dense), workload.order)
 
     def choose(self, workload: Workload, site: Site, activations: Activations | None) -> BoolArray:
-        """Live mask (D,) in dense order; ties go to the lower channel number."""
-        dead = round(self.sparsity * site.size)
+        """Live mask (D,) in dense order; ties go to the lower channel number. One channel stays at least."""
+        dead = min(round(self.sparsity * site.size), site.size - 1)
         mask = np.ones(site.size, bool)
         mask[np.argsort(self._scores(workload, site, activations), kind="stable")[:dead]] = False
         return mask
@@ -119,6 +125,32 @@ def attention_note(asked: str, workload: Workload) -> dict[str, Any]:
     groups = {site.group for site in workload.sites}
     found = "dims" if groups & {"vo_dims", "qk_dims"} else "heads" if "heads" in groups else "none"
     return {"attention": {"asked": asked, "sites": found}}
+
+
+def share_note(asked: float, masks: Mapping[Site, BoolArray]) -> dict[str, Any]:
+    """For the record: sites too small for the share ``asked``, where what went differs by over 5 points."""
+    rows = Counter(
+        (site.group, site.size, int((~mask).sum()))
+        for site, mask in masks.items()
+        if abs(float((~mask).mean()) - asked) > TOLERANCE
+    )
+    if not rows:
+        return {}
+    parts = [
+        f"{count} {'site' if count == 1 else 'sites'} of {size} {group}: "
+        f"{dead / size:.0%} instead of {asked:.0%}"
+        for (group, size, dead), count in rows.items()
+    ]
+    return {
+        "share": {
+            "asked": asked,
+            "sites": [
+                {"group": group, "channels": size, "sites": count, "removed": dead / size}
+                for (group, size, dead), count in rows.items()
+            ],
+            "reason": f"sites of few channels cannot lose the share asked for: {'; '.join(parts)}",
+        }
+    }
 
 
 def zero_dead(module: torch.nn.Module, site: Site, live: BoolArray) -> None:

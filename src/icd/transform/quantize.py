@@ -47,7 +47,8 @@ class Precision:
     def __post_init__(self) -> None:
         if self.group_size < 16 or self.group_size % 16:
             raise ConfigError(
-                f"precision.group_size={self.group_size}: expected a multiple of 16, as the kernels ask for"
+                f"precision.group_size={self.group_size}: expected 16 or more, a multiple of 16, "
+                "as the kernels ask for"
             )
 
     @property

@@ -28,6 +28,7 @@ from torch import nn
 
 from icd.contracts import Workload
 from icd.errors import ConfigError
+from icd.transform.evidence import changed_consumers, shortfall
 from icd.transform.walk import Run, stop_at, walk
 
 Recover = Literal["auto", "none", "lstsq"]
@@ -54,12 +55,19 @@ def decide(asked: Recover, workload: Workload) -> tuple[bool, str]:
 
 
 def finish(asked: Recover, pruned: Workload, dense: Workload) -> Workload:
-    """``pruned``, recovered where that is to be; both in dense order. ``notes["recover"]`` says it."""
+    """``pruned``, recovered where that is to be; both in dense order. ``notes["recover"]`` says it.
+
+    With fewer calibration tokens than live inputs (`icd.transform.evidence`) ``auto`` refits nothing, and
+    what ``lstsq`` gives is called underdetermined.
+    """
     refits, reason = decide(asked, pruned)
+    lacks = shortfall(pruned, dense) if refits else None
+    if lacks:
+        refits, reason = asked == "lstsq", f"transform.recover={asked}: {lacks}"
     note: dict[str, Any] = {"asked": asked, "method": "none", "reason": reason}
     if refits:
         pruned, done = recover(pruned, dense)
-        note |= done
+        note |= done | ({"underdetermined": True} if lacks else {})
     return pruned.with_module(pruned.module, notes={**pruned.notes, "recover": note})
 
 
@@ -70,15 +78,7 @@ def recover(pruned: Workload, dense: Workload) -> tuple[Workload, dict[str, Any]
     and the share of the dense output's variance that is missed, ``missed_before`` and ``missed_after``.
     """
     out = pruned.with_module(copy.deepcopy(pruned.module))
-    changed = {
-        site.activation
-        for site in pruned.sites
-        for axis in site.axes
-        if not site.output
-        and not torch.equal(
-            pruned.module.get_parameter(axis.parameter), dense.module.get_parameter(axis.parameter)
-        )
-    }
+    changed = changed_consumers(pruned, dense)
     rows: list[dict[str, Any]] = []
     with torch.no_grad():
         for prefix, run in walk(out):
