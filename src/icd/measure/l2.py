@@ -185,7 +185,8 @@ def forwards(profile: Profile, count: int) -> list[Profile] | Failure:
 def rates(profile: Profile, tokens: int, slack_bytes: float = 0.0) -> Rates | Failure:
     """The figures of one forward over ``tokens``; a Failure where a rate is not within 0 and 1.
 
-    DRAM reads beyond what was read through the L2, by ``slack_bytes`` at most: nothing was served.
+    DRAM reads beyond what was read through the L2, or below 0, by ``slack_bytes`` at most: nothing was
+    served, or all of it.
     """
     sectors = profile.total(HIT) + profile.total(MISS)
     if sectors <= 0:
@@ -193,6 +194,8 @@ def rates(profile: Profile, tokens: int, slack_bytes: float = 0.0) -> Rates | Fa
     served = 1.0 - profile.total(READ) / (SECTOR_BYTES * sectors)
     if -slack_bytes <= SECTOR_BYTES * sectors - profile.total(READ) < 0.0:
         served = 0.0
+    if -slack_bytes <= profile.total(READ) < 0.0:
+        served = 1.0
     hit = profile.total(HIT) / sectors
     for name, rate in (("served", served), ("lookup hit", hit)):
         if not 0.0 <= rate <= 1.0:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from icd.measure.l2 import READ, UNITS, Failure, Kernel, Profile, rates, sums
+from icd.measure.l2 import READ, UNITS, WRITE, Failure, Kernel, Profile, rates, sums
 
 FORWARD, FLUSH = "F", "X"
 GRAPHS = {"warm": ("XFF", "XF"), "cold": ("XF", "X")}  # regime -> graph, and the one that is subtracted
@@ -75,7 +75,11 @@ def launches(
 
 
 def difference(profiled: Mapping[str, float], subtracted: Mapping[str, float]) -> dict[str, float] | Failure:
-    """``profiled`` - ``subtracted``, metric by metric; below 0 it is 0 within `NOISE`, else a Failure."""
+    """``profiled`` - ``subtracted``, metric by metric; a Failure where one is below 0 by more than `NOISE`.
+
+    Within it bytes of DRAM stay below 0 where equals differ: set to 0, the mean of several would lie too
+    high. Sectors do not, for rates are made of them.
+    """
     out = {}
     for metric in UNITS:
         rest = profiled[metric] - subtracted[metric]
@@ -84,7 +88,7 @@ def difference(profiled: Mapping[str, float], subtracted: Mapping[str, float]) -
                 f"{metric}: {profiled[metric]:.0f} in a graph that holds another one of "
                 f"{subtracted[metric]:.0f}; expected at least as many"
             )
-        out[metric] = max(rest, 0.0)
+        out[metric] = rest if metric in (READ, WRITE) else max(rest, 0.0)
     return out
 
 
