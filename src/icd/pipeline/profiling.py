@@ -20,6 +20,7 @@ from icd.pipeline.arms import Prepared
 from icd.pipeline.energy import SIMULATED
 from icd.pipeline.experiment import Experiment
 from icd.pipeline.isolate import Listener, run_child
+from icd.pipeline.ncunames import check_names
 from icd.pipeline.underncu import Outcome, Runner, Visit, find_ncu, ncu_version
 from icd.stats.design import rounds
 
@@ -35,6 +36,7 @@ class L2Record:
     ``runs``: one entry an arm, repetition and regime, with the graph whose profiles its launches are and the
     graph subtracted; ``processes``: one a process under ncu, with its
     attempts; ``kernels``: one an arm, its kernels by DRAM bytes; ``no_kernels``: why there are none.
+    ``metrics``: those read, where ncu said beforehand that it has them; ``unchecked``: why it did not.
     """
 
     samples: list[Sample] = field(default_factory=list)
@@ -44,12 +46,16 @@ class L2Record:
     missing: str | None = None
     no_kernels: str | None = None
     version: str | None = None
+    metrics: tuple[str, ...] | None = None
+    unchecked: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """``ncu.json``."""
         return {
             "flags": list(FLAGS),
             "version": self.version,
+            "metrics": self.metrics,
+            "metrics_reason": self.unchecked,
             "processes": self.processes,
             "runs": self.runs,
             "reason": self.missing,
@@ -76,9 +82,14 @@ def profile_arms(
     off = why_not(experiment, prepared)
     ncu = Missing(off) if off else find()
     if isinstance(ncu, Missing):
-        record.missing = record.no_kernels = ncu.reason
+        record.missing = record.no_kernels = record.unchecked = ncu.reason
         return record
     record.version = ncu_version(ncu)
+    asked = check_names(ncu)
+    if isinstance(asked, Failure):
+        record.missing = record.no_kernels = record.unchecked = asked.reason
+        return record
+    record.metrics, record.unchecked = asked
     names = [arm.name for arm in prepared.arms]
     run = Runner(experiment, prepared, ncu, work, listen, child, record.processes)
     for repetition, order in enumerate(
