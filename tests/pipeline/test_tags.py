@@ -55,6 +55,7 @@ def test_a_precision_that_is_not_executed_is_emulated_and_a_device_simulated(sou
         "rollback": {"triggered": False},
         "iterations": [],
         "compare": {},
+        "derivation": {},
     }
     env = {"measured": [{"throttling": [], "load_1min": 0.0}], "cpu": {"machine_cores": 2, "load_1min": 0.0}}
     assert set(tags(record, env)) == said

@@ -48,6 +48,7 @@ class L2Record:
     version: str | None = None
     metrics: tuple[str, ...] | None = None
     unchecked: str | None = None
+    asked: int = 0  # repetitions
 
     def as_json(self) -> dict[str, Any]:
         """``ncu.json``."""
@@ -78,18 +79,18 @@ def profile_arms(
     A process that fails is started again, three times in all. Nothing is profiled after a failure that
     is final, or when the first repetition failed every time.
     """
-    record = L2Record()
+    record = L2Record(asked=experiment.measure.ncu_repetitions)
     off = why_not(experiment, prepared)
     ncu = Missing(off) if off else find()
     if isinstance(ncu, Missing):
         record.missing = record.no_kernels = record.unchecked = ncu.reason
         return record
     record.version = ncu_version(ncu)
-    asked = check_names(ncu)
-    if isinstance(asked, Failure):
-        record.missing = record.no_kernels = record.unchecked = asked.reason
+    names_there = check_names(ncu)
+    if isinstance(names_there, Failure):
+        record.missing = record.no_kernels = record.unchecked = names_there.reason
         return record
-    record.metrics, record.unchecked = asked
+    record.metrics, record.unchecked = names_there
     names = [arm.name for arm in prepared.arms]
     run = Runner(experiment, prepared, ncu, work, listen, child, record.processes)
     for repetition, order in enumerate(

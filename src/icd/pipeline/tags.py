@@ -30,6 +30,7 @@ def tags(record: Mapping[str, Any], env: Mapping[str, Any]) -> list[str]:
         out |= clock_tags(seen)
     if any(process["throttling"] for process in seen):
         out.add("throttled")
+    out |= {f"partial-{block}" for block in record["derivation"].get("partial", ())}
     if busy(env["cpu"], seen):
         out.add("busy")
     if record["rollback"]["triggered"]:

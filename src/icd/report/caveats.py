@@ -26,6 +26,8 @@ BADGES = {
     "unpaired": "arms were not measured side by side; no gate passes",
     "extended-positions": "the position table was extended by repetition; quality is not evaluated",
     "reference-scan": "the scan ran as a Python loop over time: latency and energy are not to be published",
+    "partial-energy": "only some of the processes gave energy",
+    "partial-l2": "only some of the repetitions under ncu gave figures of L2 and DRAM",
     "throttled": "the device lowered its clocks while measuring",
 }
 UNKNOWN_BADGE = "recorded by the run"
@@ -112,12 +114,14 @@ def _statistics(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _missing(metrics: Mapping[str, Any]) -> list[str]:
-    """A sentence for every kind of figure that no arm has."""
+    """A sentence for every kind of figure that no arm has, or that only some processes gave."""
     arms = list((metrics.get("arms") or {}).values())
     out = []
     for path, what in ((("l2", "served_pct"), "L2"), (("energy", "ept_j"), "Energy per token")):
         if arms and all(dig(arm, *path) is None for arm in arms):
             out.append(f"{what} was not measured: {why(dig(arms[0], path[0]) or {})}.")
+        elif told := dig(metrics, "derivation", "partial", path[0]):
+            out.append(f"{what} is of a part of what was to be measured: {told}.")
     return out
 
 
