@@ -96,6 +96,7 @@ class Child:
             "load_start": 0.5,
             "load_1min": 0.5,
             "clocks_set": None,
+            "other_processes": None,
             "checks": {name: {"max_rel_err": 1e-6, "tolerance": 1e-4, "ok": True} for name in names},
             "quality": {name: {"metric": "cosine", "value": 0.9, "source": "executed"} for name in names},
             "work": dict.fromkeys(names, WORK),

@@ -244,3 +244,10 @@ def test_break_even_is_a_promise_only_after_a_win():
     }
     assert solver_sentence(record).endswith("There is no break-even: iterative is not faster than linear.")
     assert solver_sentence({}) == ""
+
+
+def test_a_gpu_that_was_shared_is_told_with_how_many():
+    told = [{"other_processes": None}, {"other_processes": 2}, {"other_processes": 0}]
+    assert any("shared: 2 other" in said for said in caveats(metrics(), {"measured": told}))
+    quiet = [{}, {"other_processes": 0}]
+    assert not any("shared" in said for said in caveats(metrics(), {"measured": quiet}))
