@@ -6,10 +6,11 @@ import subprocess
 
 import pytest
 
+from icd.contracts import Missing
 from icd.measure import environment
 from icd.measure.environment import cpu, git_state
 from icd.measure.gpus import gpus
-from icd.measure.meter import SET_CLOCKS, NvmlMeter
+from icd.measure.meter import SET_CLOCKS, NvmlMeter, others
 from tests.measure.fake_gpu import FakeNvml
 
 
@@ -94,3 +95,9 @@ def test_a_git_that_fails_is_not_a_clean_checkout(monkeypatch, answer, words):
     monkeypatch.setattr(environment.subprocess, "run", run)
     found = git_state()
     assert found["commit"] is None and found["dirty"] is None and words in found["reason"]
+
+
+def test_others_on_the_gpu_are_counted_without_this_process_and_only_where_the_driver_tells():
+    assert others(NvmlMeter(FakeNvml(), 0)) == 1
+    assert others(NvmlMeter(FakeNvml(lacks=("nvmlDeviceGetComputeRunningProcesses",)), 0)) is None
+    assert others(Missing("the device is a CPU")) is None

@@ -138,3 +138,10 @@ def test_forwards_are_what_stands_between_the_markers():
     assert forwards(Profile((mark, one)), 2) == Failure("expected 2 profiled forwards, got 1")
     assert forwards(Profile((mark, mark, one)), 2) == Failure("expected 2 profiled forwards, got 1")
     assert "before any forward" in forwards(Profile((one, mark)), 1).reason
+
+
+@pytest.mark.parametrize("said", [READ, f"regex:^{READ}$", f"'{READ}'"])
+def test_a_metric_that_is_not_found_is_final_and_named(said):
+    found = parse(f"==PROF== Connected\n==ERROR== Failed to find metric {said}\n")
+    assert isinstance(found, Failure) and found.final and "does not have a metric" in found.reason
+    assert READ in found.reason

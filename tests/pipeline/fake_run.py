@@ -1,7 +1,8 @@
 """Whole runs whose measuring processes invent their samples, through everything else that a run does.
 
-An arm in a layout other than linear's is slower, and costs more energy, by a set factor. With ``gpu`` the
-device says it is one, and ncu is replaced by what it would write: 12 points more served for iterative.
+An arm in a layout other than linear's is slower, and costs more energy, by a set factor; ``stuck``: a process
+whose energy counter stands still. With ``gpu`` the device says it is one, and ncu is replaced by what it
+would write: 12 points more served for iterative.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ def experiment(*overrides):
 class Child:
     """Stands in for child processes; ``slower`` and ``hungrier``: factors of any layout but linear's."""
 
-    def __init__(self, slower: float, hungrier: float, gpu: bool) -> None:
-        self.slower, self.hungrier, self.gpu = slower, hungrier, gpu
+    def __init__(self, slower: float, hungrier: float, gpu: bool, stuck: int | None) -> None:
+        self.slower, self.hungrier, self.gpu, self.stuck = slower, hungrier, gpu, stuck
         self.measured = []
 
     def __call__(self, stage, arguments, folder, listen, **kwargs):
@@ -80,7 +81,8 @@ class Child:
             stopped.append(width.allocation(allocation, "rounds", mine, names))
             timed += mine
         order = rounds(len(arms), measure.power_rounds, seed_of(seed, process, measure.allocations))
-        energy = list(self.energy(arms, process, measure.rounds, order))
+        stuck = "the energy counter did not move for 2 s" if process == self.stuck else None
+        energy = [] if stuck else list(self.energy(arms, process, measure.rounds, order))
         return {
             "samples": timed + energy,
             "power": [
@@ -89,7 +91,7 @@ class Child:
                 if s.metric == "watts"
                 for k in range(12)
             ],
-            "no_energy": None,
+            "no_energy": stuck,
             "no_cold": "measure.cold_rounds=0",
             "throttling": [],
             "stopped": width.process(process, stopped),
@@ -105,6 +107,7 @@ class Child:
             "load_start": 0.5,
             "load_1min": 0.5,
             "clocks_set": None,
+            "other_processes": None,
             "checks": {name: {"max_rel_err": 1e-6, "tolerance": 1e-4, "ok": True} for name in names},
             "quality": {name: {"metric": "cosine", "value": 0.9, "source": "executed"} for name in names},
             "work": dict.fromkeys(names, WORK),
@@ -168,12 +171,14 @@ def ncu(stage, arguments, folder, listen, *, prefix, timeout_s):
     return {"executed": executed, "profiled": whose, "refused": None}
 
 
-def go(folder, slower, hungrier, *overrides, gpu=False):
+def go(folder, slower, hungrier, *overrides, gpu=False, stuck=None, child_of_ncu=ncu):
     """The run's folder, its metrics and what the children measured."""
-    child = Child(slower, hungrier, gpu)
+    child = Child(slower, hungrier, gpu, stuck)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "run_child", child)
         patch.setattr(measurement, "run_child", child)
-        patch.setattr(measurement, "profile_arms", partial(profile_arms, child=ncu, find=lambda: "no-ncu"))
+        patch.setattr(
+            measurement, "profile_arms", partial(profile_arms, child=child_of_ncu, find=lambda: "no-ncu")
+        )
         run.run(experiment(*overrides), folder, {"model": "mock"})
     return folder, json.loads((folder / "metrics.json").read_text()), child

@@ -6,6 +6,24 @@ import pytest
 
 from icd.pipeline.tags import busy, clock_tags, tags
 
+BLOCKS = ("latency_ms", "latency_cold_ms", "l2", "l2_cold", "energy")
+RECORD = {
+    "model": {"tags": [], "weights": "pretrained"},
+    "arms": {},
+    "solver": {"time_limited": []},
+    "config": {"measure": "paper", "device": "cpu"},
+    "rollback": {"triggered": False},
+    "iterations": [],
+    "compare": {},
+    "derivation": {},
+}
+
+
+def seen(processes):
+    """``env.json`` of processes that saw nothing but what is said of each."""
+    quiet = {"throttling": [], "load_1min": 0.0}
+    return {"measured": [{**quiet, **p} for p in processes], "cpu": {"machine_cores": 2, "load_1min": 0.0}}
+
 
 @pytest.mark.parametrize(
     ("held", "tags"),
@@ -37,6 +55,15 @@ def test_busy_is_a_load_noticeably_above_the_machines_cores(start, loads, cores,
     assert busy(cpu, [{"load_1min": load} for load in loads]) is said
 
 
+@pytest.mark.parametrize(("beside", "said"), [((0, 0), False), ((None, 2), True), ((None, None), False)])
+def test_a_gpu_that_others_compute_on_is_shared(beside, said):
+    assert ("shared-gpu" in tags(RECORD, seen([{"other_processes": n} for n in beside]))) is said
+
+
+def test_records_that_do_not_say_who_else_was_there_are_as_they_were():
+    assert "shared-gpu" not in tags(RECORD, seen([{}]))
+
+
 @pytest.mark.parametrize(
     ("source", "own", "said"),
     [
@@ -46,15 +73,6 @@ def test_busy_is_a_load_noticeably_above_the_machines_cores(start, loads, cores,
     ],
 )
 def test_a_precision_that_is_not_executed_is_emulated_and_a_device_simulated(source, own, said):
-    blocks = ("latency_ms", "latency_cold_ms", "l2", "l2_cold", "energy")
-    record = {
-        "model": {"tags": own, "weights": "pretrained"},
-        "arms": {"dense": {block: {"source": source} for block in blocks}},
-        "solver": {"time_limited": []},
-        "config": {"measure": "paper", "device": "cpu"},
-        "rollback": {"triggered": False},
-        "iterations": [],
-        "compare": {},
-    }
-    env = {"measured": [{"throttling": [], "load_1min": 0.0}], "cpu": {"machine_cores": 2, "load_1min": 0.0}}
-    assert set(tags(record, env)) == said
+    arms = {"dense": {block: {"source": source} for block in BLOCKS}}
+    record = {**RECORD, "model": {"tags": own, "weights": "pretrained"}, "arms": arms}
+    assert set(tags(record, seen([{}]))) == said

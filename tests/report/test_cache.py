@@ -60,3 +60,9 @@ def test_kernels_are_those_that_move_most():
     table = cache.kernels({"kernels": [{"arm": "dense", "top_kernels": top}]})
     assert len(table.rows) == cache.TOP and texts(table)[0] == ["dense", "gemm_0", "12", "1,000", "10.0"]
     assert cache.kernels({}).rows == []
+
+
+def test_a_simulated_cache_says_that_its_dram_bytes_are_reads():
+    assert "reads alone" in cache.regimes({}) and "reads alone" not in cache.regimes(
+        {"runs": [{"graphs": []}]}
+    )

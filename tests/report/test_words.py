@@ -251,3 +251,10 @@ def test_a_run_without_a_transform_says_so_in_records_of_now_and_before():
         record = metrics()
         record["config"] |= {"transform": name, "sparsity": sparsity}
         assert "after no compression at all" in text(record)
+
+
+def test_a_gpu_that_was_shared_is_told_with_how_many():
+    told = [{"other_processes": None}, {"other_processes": 2}, {"other_processes": 0}]
+    assert any("shared: 2 other" in said for said in caveats(metrics(), {"measured": told}))
+    quiet = [{}, {"other_processes": 0}]
+    assert not any("shared" in said for said in caveats(metrics(), {"measured": quiet}))

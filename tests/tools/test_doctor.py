@@ -10,6 +10,7 @@ import pytest
 
 from icd.contracts import Missing
 from icd.errors import ConfigError, Exit
+from icd.measure.meter import THROTTLING
 from icd.tools import doctor, machine
 from icd.tools.doctor import main, packages, torch_finding
 from icd.tools.machine import gpu, l2
@@ -90,8 +91,11 @@ class FakeNvml:
     class NVMLError(Exception):
         pass
 
-    def __init__(self, reasons: int, step: int = 100) -> None:
-        self.reasons, self.step, self.energy = reasons, step, 0
+    def __init__(self, reasons: int, step: int = 100, mig: int = 0) -> None:
+        self.reasons, self.step, self.mig, self.energy = reasons, step, mig, 0
+
+    def nvmlDeviceGetMigMode(self, handle):
+        return [self.mig, self.mig]
 
     def nvmlDeviceGetCount(self):
         return 1
@@ -134,8 +138,26 @@ def test_a_gpu_is_shown_with_its_counter_and_clocks():
 
 def test_a_throttled_gpu_and_a_counter_that_stands_still_are_told():
     _, energy, clocks = gpu(lambda: FakeNvml(reasons=0x20, step=0))
-    assert energy.ok is False and "did not move" in energy.what
+    assert energy.ok is False and "did not move" in energy.what and "stay null" in energy.remedy
     assert "throttled: software thermal slowdown" in clocks.what
+
+
+@pytest.mark.parametrize(
+    ("reasons", "said", "not_said"),
+    [(0x04, "power limit", "cool"), (0x20, "cool", "power limit"), (0x80, "power supply", "cool")],
+)
+def test_a_throttled_gpu_has_the_remedy_of_its_reason(reasons, said, not_said):
+    *_, clocks = gpu(lambda: FakeNvml(reasons))
+    assert clocks.ok is None and said in clocks.remedy and not_said not in clocks.remedy
+
+
+def test_every_reason_for_throttling_has_a_remedy():
+    assert set(machine.REMEDIES) == set(THROTTLING.values())
+
+
+def test_the_energy_of_a_sliced_gpu_is_refused_as_a_run_refuses_it():
+    _, energy, _ = gpu(lambda: FakeNvml(reasons=1, mig=1))
+    assert energy.ok is False and "MIG is on" in energy.what and "whole device" in energy.what
 
 
 def test_a_gpu_that_is_counted_and_may_not_be_opened_is_told(monkeypatch):
@@ -154,15 +176,39 @@ def test_without_a_driver_energy_is_null_and_says_so():
     assert (card.ok, energy.ok) == (False, False) and "Driver Not Loaded" in card.what
 
 
-def test_counters_for_administrators_only_come_with_the_remedy(tmp_path, monkeypatch):
-    params = tmp_path / "params"
-    params.write_text("RmProfilingAdminOnly: 1\n")
-    monkeypatch.setattr(machine.os, "geteuid", lambda: 1000)
-    found = l2(lambda: "/bin/false", params)
-    assert found.ok is False and "NVreg_RestrictProfilingToAdminUsers=0" in found.remedy
-    monkeypatch.setattr(machine.os, "geteuid", lambda: 0)
-    assert l2(lambda: "/bin/false", params).ok is True
+@pytest.mark.parametrize(
+    ("restricted", "capabilities", "ok"),
+    [
+        ("1", "00000000a80425fb", False),  # root in a container as it mostly is
+        ("1", "00000000a82425fb", True),  # with --cap-add=SYS_ADMIN
+        ("1", "0000000000000000", False),
+        ("0", "0000000000000000", True),
+        (None, "0000000000000000", None),
+        (None, "000001ffffffffff", True),
+    ],
+)
+def test_counters_need_the_capability_that_the_driver_asks_for(tmp_path, restricted, capabilities, ok):
+    driver, status = tmp_path / "params", tmp_path / "status"
+    if restricted:
+        driver.write_text(f"ResmanDebugLevel: 0\nRmProfilingAdminOnly: {restricted}\n")
+    status.write_text(f"Uid:\t0\t0\t0\t0\nCapPrm:\t000001ffffffffff\nCapEff:\t{capabilities}\n")
+    found = l2(True, lambda: "/bin/false", driver, status)
+    assert found.ok is ok
+    assert ok or ("NVreg_RestrictProfilingToAdminUsers=0" in found.remedy and "SYS_ADMIN" in found.remedy)
 
 
 def test_without_ncu_l2_stays_null():
-    assert l2(lambda: Missing("ncu is not on PATH")).ok is False
+    assert l2(True, lambda: Missing("ncu is not on PATH")).ok is False
+
+
+def test_ncu_without_a_gpu_reads_nothing():
+    found = l2(False, lambda: "/bin/false")
+    assert found.ok is False and "no GPU" in found.what and "stay null" in found.remedy
+
+
+def test_the_doctor_does_not_promise_counters_of_a_gpu_that_is_not_there(monkeypatch, capsys):
+    monkeypatch.setattr(machine, "_nvml", lambda: Missing("NVML: Driver Not Loaded"))
+    monkeypatch.setattr(machine.l2, "__defaults__", (lambda: "/bin/false", machine.DRIVER, machine.STATUS))
+    main([])
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.split()[1] == "l2")
+    assert line.startswith("no ") and "no GPU to read" in line

@@ -36,6 +36,12 @@ class Hardware:
                 f"hardware={self.name}: l2_bytes must be a multiple of l2_ways x line_bytes = "
                 f"{self.l2_ways * self.line_bytes}"
             )
+        sectors, rest = divmod(self.line_bytes, self.sector_bytes) if self.sector_bytes > 0 else (0, 0)
+        if rest or not 1 <= sectors <= 62:  # a line's sectors are the bits of an int64
+            raise ConfigError(
+                f"hardware={self.name}: line_bytes={self.line_bytes} must be 1 to 62 sectors of "
+                f"sector_bytes={self.sector_bytes}"
+            )
 
 
 @dataclass(frozen=True)

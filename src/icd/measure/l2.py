@@ -50,8 +50,10 @@ FINAL = {
     "LibraryNotLoaded": "ncu cannot load its profiling library here (LibraryNotLoaded), as in some "
     "virtualised machines; run on one that passes the GPU's counters through",
     "is not supported": "ncu does not support this GPU or driver; install a newer Nsight Compute",
+    "Failed to find metric": "this GPU or this ncu does not have a metric that icd reads",
     "unrecognised option": "this ncu lacks an option that icd needs; install a newer Nsight Compute",
 }
+NO_METRIC = re.compile(r"Failed to find metric\W*(?:regex:\W*)?(\w+\.\w+)")
 NUMBER = re.compile(r"(\d{1,3}(,\d{3})+|\d+)(\.\d+)?")
 POINTS = re.compile(r"\d{1,3}(\.\d{3})+")  # 1.234: a thousand and more where a point stands between thousands
 
@@ -162,7 +164,8 @@ def final(text: str) -> Failure | None:
     errors = [line[line.index("==ERROR==") :] for line in text.splitlines() if "==ERROR==" in line]
     for sign, reason in FINAL.items():
         if any(sign in error for error in errors):
-            return Failure(reason, final=True)
+            named = dict.fromkeys(name for error in errors for name in NO_METRIC.findall(error))
+            return Failure(f"{reason}: {', '.join(named)}" if named else reason, final=True)
     return None
 
 

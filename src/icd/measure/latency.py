@@ -80,7 +80,7 @@ def measure_rounds(
             record.samples += [row._replace(iteration=i, value=ms) for i, ms in enumerate(block.ms)]
             if block.wall_ms is not None:
                 record.samples.append(row._replace(metric="wall_ms", value=block.wall_ms))
-            record.throttling |= after.throttling
+            record.throttling |= before.throttling | after.throttling
             record.clocks_set |= set() if after.clocks_set is None else {after.clocks_set}
             before = after
         done(number)

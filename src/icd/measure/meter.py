@@ -98,6 +98,19 @@ def is_sliced(meter: NvmlMeter) -> bool:
         return False  # a device that knows no MIG
 
 
+def others(meter: Meter | Missing) -> int | None:
+    """Processes that compute on the device besides this one, which must have begun to; None if not told.
+
+    In a container the driver names processes by numbers of the host, so they are counted, less one.
+    """
+    if not isinstance(meter, NvmlMeter):
+        return None
+    try:
+        return max(0, len(meter.nvml.nvmlDeviceGetComputeRunningProcesses(meter.handle)) - 1)
+    except meter.nvml.NVMLError:
+        return None
+
+
 def throttling(bits: int) -> frozenset[str]:
     """The reasons in NVML's ``bits`` that mean throttling; idling and set clocks do not."""
     return frozenset(name for bit, name in THROTTLING.items() if bits & bit)

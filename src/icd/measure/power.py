@@ -87,7 +87,7 @@ def energy_rounds(
                 *around(before, after),
             )  # fmt: skip
             record.samples += rows(row, window, record.idle_watts)
-            record.throttling |= window.throttling | after.throttling
+            record.throttling |= before.throttling | window.throttling | after.throttling
             record.power += [
                 PowerRow(process, arm, first_round + number, t - record.began_s, w) for t, w in window.power
             ]

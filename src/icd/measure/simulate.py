@@ -3,9 +3,11 @@
 Every linear layer is read as an engine reads it: panel after panel of output rows, each once for every
 128 tokens, activations streamed beside it; a panel has 128 rows where that gives enough tiles to fill a
 device, else 64. Activations pass through two buffers that take turns, so that a layer finds what the one
-before it wrote. A module that has a recorded trace is read as recorded, without arithmetic. The trace of
-cache lines runs through a set-associative LRU cache; latency is the roofline of arithmetic, L2 and DRAM
-traffic plus launches; energy is idle power over that time plus what arithmetic and DRAM traffic cost.
+before it wrote. A module that has a recorded trace is read as recorded, without arithmetic. The trace runs
+through a set-associative LRU cache of lines whose sectors are fetched when they are touched. Sectors that are
+written come from no memory and their way back is not counted: DRAM bytes are reads alone. Latency is the
+roofline of arithmetic, L2 and DRAM traffic plus launches; energy is idle power over that time plus what
+arithmetic and DRAM traffic cost.
 Nothing here is measured, and every value says so. docs/SOP.md says how far it is from counters.
 """
 
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from icd.contracts import AccessTrace, LinearLike, Reads
+from icd.measure.accesses import Accesses, Geometry, panels, recorded, written
 from icd.measure.hardware import Hardware
 
 if TYPE_CHECKING:
@@ -33,7 +36,11 @@ FLOAT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 1, "int8": 1}
 
 @dataclass(frozen=True)
 class Simulated:
-    """One forward in the warm regime: the cache holds what the previous forward left."""
+    """One forward in the warm regime: the cache holds what the previous forward left.
+
+    ``dram_bytes``, read from memory, and ``l2_bytes``, read through the cache, are of whole sectors;
+    ``served_pct``: 100 (1 - dram_bytes / l2_bytes).
+    """
 
     latency_ms: float
     energy_j: float
@@ -53,17 +60,21 @@ class Layer:
         """Two for each weight and token."""
         return 2.0 * self.out * self.inner * tokens
 
-    def lines(self, tokens: int, width: int, line: int, base: int, given: int = 0) -> tuple[np.ndarray, int]:
-        """See `layer_trace`."""
-        return layer_trace(self, tokens, width, line, base, given)
+    def accesses(
+        self, tokens: int, width: int, geometry: Geometry, base: int, given: int
+    ) -> tuple[Accesses, int]:
+        """Reads of weights that begin at line ``base`` and of an input at ``given``; the line behind both."""
+        size, rows = self.inner * width, panel_rows(self.out, tokens)
+        reads = panels(self.out, rows, tokens, TOKEN_ROWS, size, geometry, base, given)
+        return reads, base + self.out * geometry.lines(size)
 
-    def written(self, tokens: int, width: int, line: int) -> int:
-        """Lines of the output."""
-        return tokens * -(-self.out * width // line)
+    def writes(self, tokens: int, width: int, geometry: Geometry, base: int) -> Accesses:
+        """The output, from line ``base`` on."""
+        return written(tokens, self.out * width, geometry, base)
 
-    def read(self, tokens: int, width: int, line: int) -> int:
-        """Lines of the input."""
-        return tokens * -(-self.inner * width // line)
+    def buffer(self, tokens: int, width: int, geometry: Geometry) -> int:
+        """Lines that the larger of input and output needs."""
+        return tokens * geometry.lines(max(self.inner, self.out) * width)
 
 
 @dataclass(frozen=True)
@@ -76,15 +87,17 @@ class Replay:
         """None: moving bytes is all that a trace does."""
         return 0.0
 
-    def lines(self, tokens: int, width: int, line: int, base: int, given: int = 0) -> tuple[np.ndarray, int]:
-        """See `replay_trace`."""
-        return replay_trace(self.reads, width, line, base)
+    def accesses(
+        self, tokens: int, width: int, geometry: Geometry, base: int, given: int
+    ) -> tuple[Accesses, int]:
+        """What was recorded, of data from line ``base`` on; the first line behind them."""
+        return recorded(self.reads, width, geometry, base), base + geometry.lines(self.reads.span * width)
 
-    def written(self, tokens: int, width: int, line: int) -> int:
+    def writes(self, tokens: int, width: int, geometry: Geometry, base: int) -> Accesses:
         """None."""
-        return 0
+        return written(0, width, geometry, base)
 
-    def read(self, tokens: int, width: int, line: int) -> int:
+    def buffer(self, tokens: int, width: int, geometry: Geometry) -> int:
         """None beside what was recorded."""
         return 0
 
@@ -105,24 +118,23 @@ def simulate(layers: Sequence[Layer | Replay], tokens: int, precision: str, hard
     from icd.measure.cache import replay
 
     width = FLOAT_BYTES[precision]
-    sets = hardware.l2_bytes // (hardware.l2_ways * hardware.line_bytes)
-    tags = np.full((sets, hardware.l2_ways), -1, np.int64)
-    ages = np.zeros((sets, hardware.l2_ways), np.int64)
-    clock = np.zeros(1, np.int64)
+    geometry = Geometry(hardware.line_bytes, hardware.sector_bytes)
+    shape = (hardware.l2_bytes // (hardware.l2_ways * geometry.line), hardware.l2_ways)
+    tags, valid, ages = np.full(shape, -1, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    state = (tags, valid, ages, np.zeros(1, np.int64))
     seconds = joules = hits = misses = 0.0
-    shape = (tokens, width, hardware.line_bytes)
-    buffer = max((max(layer.read(*shape), layer.written(*shape)) for layer in layers), default=0)
+    buffer = max((layer.buffer(tokens, width, geometry) for layer in layers), default=0)
     for timed in (False, True):  # the first forward warms the cache
         base = 2 * buffer
         for number, layer in enumerate(layers):
             given, left = buffer * (number % 2), buffer * ((number + 1) % 2)
-            trace, base = layer.lines(*shape, base, given)
-            hit, miss = replay(trace, tags, ages, clock)
-            replay(left + np.arange(layer.written(*shape), dtype=np.int64), tags, ages, clock)
+            reads, base = layer.accesses(tokens, width, geometry, base, given)
+            hit, miss = replay(*reads, *state)
+            replay(*layer.writes(tokens, width, geometry, left), *state)
             if not timed:
                 continue
             flops = layer.flops(tokens)
-            l2, dram = (hit + miss) * hardware.line_bytes, miss * hardware.line_bytes
+            l2, dram = (hit + miss) * geometry.sector, miss * geometry.sector
             peak = hardware.tflops[precision] * 1e12
             time = max(flops / peak, l2 / (hardware.l2_gb_s * 1e9), dram / (hardware.dram_gb_s * 1e9))
             seconds += time + hardware.launch_us * 1e-6
@@ -134,8 +146,8 @@ def simulate(layers: Sequence[Layer | Replay], tokens: int, precision: str, hard
         latency_ms=1e3 * seconds,
         energy_j=joules + hardware.idle_watts * seconds,
         served_pct=100.0 * hits / max(1.0, hits + misses),
-        dram_bytes=misses * hardware.line_bytes,
-        l2_bytes=(hits + misses) * hardware.line_bytes,
+        dram_bytes=misses * geometry.sector,
+        l2_bytes=(hits + misses) * geometry.sector,
     )
 
 
@@ -143,36 +155,3 @@ def panel_rows(out: int, tokens: int) -> int:
     """Weight rows of a panel."""
     tiles = -(-out // PANEL_ROWS) * -(-tokens // TOKEN_ROWS)
     return PANEL_ROWS if tiles >= ENOUGH_TILES else SMALL_PANEL_ROWS
-
-
-def layer_trace(
-    layer: Layer, tokens: int, width: int, line: int, base: int, given: int
-) -> tuple[np.ndarray, int]:
-    """Line numbers read by one layer whose weights begin at ``base`` and whose input at ``given``, and the
-    first line number behind its weights.
-
-    Order: for each panel of weight rows, for each block of 128 tokens: the panel, then the block's
-    activations.
-    """
-    row_lines = -(-layer.inner * width // line)
-    weights = base + np.arange(layer.out * row_lines, dtype=np.int64)
-    inputs = given + np.arange(tokens * row_lines, dtype=np.int64)
-    rows = panel_rows(layer.out, tokens)
-    parts = []
-    for first in range(0, layer.out, rows):
-        panel = weights[first * row_lines : (first + rows) * row_lines]
-        for token in range(0, tokens, TOKEN_ROWS):
-            parts += [panel, inputs[token * row_lines : (token + TOKEN_ROWS) * row_lines]]
-    return np.concatenate(parts), base + layer.out * row_lines
-
-
-def replay_trace(reads: Reads, width: int, line: int, base: int) -> tuple[np.ndarray, int]:
-    """Line numbers of recorded reads of ``width`` bytes an element, and the first one behind their data.
-
-    A read that spans several lines reads all of them, in order.
-    """
-    first = reads.first * width // line
-    count = ((reads.first + reads.length) * width - 1) // line - first + 1
-    start = np.repeat(np.cumsum(count) - count, count)
-    lines = base + np.repeat(first, count) + np.arange(count.sum()) - start
-    return lines.astype(np.int64), base + -(-reads.span * width // line)

@@ -15,6 +15,7 @@ from icd.copies import sharing
 from icd.measure.environment import torch_environment
 from icd.measure.hardware import resolve
 from icd.measure.latency import LatencyRecord
+from icd.measure.meter import others
 from icd.pipeline.arms import Arm, Prepared, shuffle_layouts, shuffled_sites
 from icd.pipeline.checks import check_device, engine_check
 from icd.pipeline.device import enter
@@ -36,6 +37,7 @@ def measure(
 
     ``power``: rows of power.csv; ``no_energy``, ``no_cold``: why there is none; ``throttling``: reasons seen;
     ``work``, ``hardware``: operators of each arm's forward, and the device's figures, of the first process;
+    ``other_processes``: the most that computed on the GPU beside it, before the timed rounds or behind them;
     ``stopped``, ``blocks``, ``load_start``, ``load_1min``, ``clocks_set``: see
     `icd.pipeline.timing.Timing.summary`.
     """
@@ -57,6 +59,7 @@ def measure(
         None if isinstance(meter, Missing) else meter,
         progress(tell, "measuring", protocol.allocations * protocol.rounds),
     )
+    beside: list[int | None] = []
     for allocation in range(protocol.allocations):
         fresh: dict[str, Step] = {}
         for arm in prepared.arms:  # one at a time: what was laid out goes when its step is there
@@ -76,6 +79,7 @@ def measure(
         if simulated:
             samples += simulate_steps(experiment, steps, values["dense"], allocation)
             continue
+        beside += [] if beside else [others(meter)]
         samples += timing.allocation(steps, allocation, seed_of(experiment.seed, process, allocation)).samples
         if allocation == 0:
             seed = seed_of(experiment.seed, process, protocol.allocations)
@@ -91,12 +95,14 @@ def measure(
                 first_round=timing.count,
                 done=progress(tell, "measuring energy", protocol.power_rounds),
             )
+    beside.append(others(meter))
     return {
         "samples": samples + ([] if isinstance(cold, Missing) else cold.samples) + energy.samples,
         "power": energy.power,
         "no_energy": energy.missing,
         "no_cold": cold.reason if isinstance(cold, Missing) else None,
         "throttling": sorted(timing.throttling | energy.throttling),
+        "other_processes": max((n for n in beside if n is not None), default=None),
         **timing.summary(),
         "checks": checks,
         "quality": quality,

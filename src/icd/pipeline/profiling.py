@@ -20,6 +20,7 @@ from icd.pipeline.arms import Prepared
 from icd.pipeline.energy import SIMULATED
 from icd.pipeline.experiment import Experiment
 from icd.pipeline.isolate import Listener, run_child
+from icd.pipeline.ncunames import check_names
 from icd.pipeline.underncu import Outcome, Runner, Visit, find_ncu, ncu_version
 from icd.stats.design import rounds
 
@@ -36,7 +37,8 @@ class L2Record:
     ``runs``: one entry an arm, repetition and regime, with the graph whose profiles its launches are, the
     graph subtracted, and in ``base`` the sums of each of that one's profiles; ``processes``: one a process
     under ncu, with its attempts; ``kernels``: one an arm, its kernels by DRAM bytes; ``no_kernels``: why
-    there are none.
+    there are none. ``metrics``: those read, where ncu said beforehand that it has them; ``unchecked``: why it
+    did not.
     """
 
     samples: list[Sample] = field(default_factory=list)
@@ -46,6 +48,9 @@ class L2Record:
     missing: str | None = None
     no_kernels: str | None = None
     version: str | None = None
+    metrics: tuple[str, ...] | None = None
+    unchecked: str | None = None
+    asked: int = 0  # repetitions
 
     def as_json(self) -> dict[str, Any]:
         """``ncu.json``."""
@@ -53,6 +58,8 @@ class L2Record:
             "schema": SCHEMA,
             "flags": list(FLAGS),
             "version": self.version,
+            "metrics": self.metrics,
+            "metrics_reason": self.unchecked,
             "processes": self.processes,
             "runs": self.runs,
             "reason": self.missing,
@@ -75,13 +82,18 @@ def profile_arms(
     A process that fails is started again, three times in all. Nothing is profiled after a failure that
     is final, or when the first repetition failed every time.
     """
-    record = L2Record()
+    record = L2Record(asked=experiment.measure.ncu_repetitions)
     off = why_not(experiment, prepared)
     ncu = Missing(off) if off else find()
     if isinstance(ncu, Missing):
-        record.missing = record.no_kernels = ncu.reason
+        record.missing = record.no_kernels = record.unchecked = ncu.reason
         return record
     record.version = ncu_version(ncu)
+    names_there = check_names(ncu)
+    if isinstance(names_there, Failure):
+        record.missing = record.no_kernels = record.unchecked = names_there.reason
+        return record
+    record.metrics, record.unchecked = names_there
     names = [arm.name for arm in prepared.arms]
     run = Runner(experiment, prepared, ncu, work, listen, child, record.processes)
     for repetition, order in enumerate(

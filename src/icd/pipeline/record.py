@@ -11,6 +11,7 @@ from icd.pipeline import rollback
 from icd.pipeline.computed import arm_block, arm_cost, computed
 from icd.pipeline.experiment import Experiment
 from icd.pipeline.measurement import Measurement
+from icd.pipeline.partial import partial
 from icd.pipeline.profiling import LAUNCHES, SUFFIX
 from icd.pipeline.solved import site_table, solver_block, total_cost
 from icd.pipeline.tags import tags
@@ -39,6 +40,9 @@ def figures(taken: Measurement, l2_compared: str) -> dict[str, Any]:
         "l2_metric": l2_metric(l2_compared),
         "regime": REGIME,
         "reasons": missing_reasons(taken.processes, taken.l2.missing),
+        **partial(
+            taken.processes, (run["repetition"] for run in taken.l2.runs), taken.l2.asked, taken.l2.missing
+        ),
     }
     derived = derive(taken.samples, [arm.name for arm in taken.prepared.arms], **settings)
     arms = _arms(taken, derived["arms"])

@@ -30,6 +30,9 @@ def tags(record: Mapping[str, Any], env: Mapping[str, Any]) -> list[str]:
         out |= clock_tags(seen)
     if any(process["throttling"] for process in seen):
         out.add("throttled")
+    if any(process.get("other_processes") for process in seen):  # not in records of earlier versions
+        out.add("shared-gpu")
+    out |= {f"partial-{block}" for block in record["derivation"].get("partial", ())}
     if busy(env["cpu"], seen):
         out.add("busy")
     if record["rollback"]["triggered"]:

@@ -43,7 +43,10 @@ DIFFERENCES = (
 AS_LEFT_BY_NCU = (
     "In this run both are figures of a cache as the profiler's passes left it: neither warm nor cold."
 )
-SIMULATED = "Warm: the cache holds what the forward before left; cold: it was flushed."
+SIMULATED = (
+    "Warm: the cache holds what the forward before left; cold: it was flushed. DRAM bytes of a simulated "
+    "cache are reads alone, without what is written back."
+)
 KERNEL_HEADINGS = (("arm", ""), ("kernel", ""), ("launches", ""), ("DRAM", "kB"), ("share", "%"))
 TOP = 5
 

@@ -26,6 +26,9 @@ BADGES = {
     "unpaired": "arms were not measured side by side; no gate passes",
     "extended-positions": "the position table was extended by repetition; quality is not evaluated",
     "reference-scan": "the scan ran as a Python loop over time: latency and energy are not to be published",
+    "partial-energy": "only some of the processes gave energy",
+    "partial-l2": "only some of the repetitions under ncu gave figures of L2 and DRAM",
+    "shared-gpu": "other processes computed on the GPU while this was measured",
     "throttled": "the device lowered its clocks while measuring",
 }
 UNKNOWN_BADGE = "recorded by the run"
@@ -127,17 +130,19 @@ def _transform(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _missing(metrics: Mapping[str, Any]) -> list[str]:
-    """A sentence for every kind of figure that no arm has."""
+    """A sentence for every kind of figure that no arm has, or that only some processes gave."""
     arms = list((metrics.get("arms") or {}).values())
     out = []
     for path, what in ((("l2", "served_pct"), "L2"), (("energy", "ept_j"), "Energy per token")):
         if arms and all(dig(arm, *path) is None for arm in arms):
             out.append(f"{what} was not measured: {why(dig(arms[0], path[0]) or {})}.")
+        elif told := dig(metrics, "derivation", "partial", path[0]):
+            out.append(f"{what} is of a part of what was to be measured: {told}.")
     return out
 
 
 def _machine(env: Mapping[str, Any]) -> list[str]:
-    """A busy machine and code that is not committed."""
+    """A busy machine, a shared GPU and code that is not committed."""
     out = []
     cores = dig(env, "cpu", "machine_cores") or dig(env, "cpu", "cores")
     measured = [m for m in env.get("measured") or () if isinstance(m, Mapping)]
@@ -147,6 +152,12 @@ def _machine(env: Mapping[str, Any]) -> list[str]:
         out.append(
             f"The machine was busy: load {busiest:g} on {cores} cores at the start or around the rounds, so "
             "something else took time from what was measured."
+        )
+    beside = max((m["other_processes"] for m in measured if m.get("other_processes")), default=0)
+    if beside:
+        out.append(
+            f"The GPU was shared: {beside} other process(es) computed on it before or behind timed rounds "
+            "and took part of it: latency, energy and L2 are not of the arms alone."
         )
     if dig(env, "git", "dirty"):
         out.append("The code had changes that were not committed, so the commit alone does not reproduce it.")

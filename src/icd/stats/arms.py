@@ -31,13 +31,19 @@ MEANS = {
 
 
 def describe(
-    by_metric: Mapping[str, Sequence[Sample]], arm: str, *, tokens: int, reasons: Mapping[str, str]
+    by_metric: Mapping[str, Sequence[Sample]],
+    arm: str,
+    *,
+    tokens: int,
+    reasons: Mapping[str, str],
+    partial: Mapping[str, str],
 ) -> dict[str, Any]:
     """Latency and L2 figures, warm and cold, ``throughput_tok_s`` and ``energy`` of one arm.
 
     ``by_metric[metric]``: the run's samples of it; ``tokens``: per forward; ``reasons[metric]``: why a
-    metric was not measured. ``ept_j``, gross, and ``ept_net_j``, above idle, are J/token, from samples in
-    J/token or in J (per forward).
+    metric was not measured; ``partial[block]``: which processes gave it, where some did not; it becomes the
+    ``reason`` beside the block's figures, for l2 also beside those of l2_cold. ``ept_j``, gross, and
+    ``ept_net_j``, above idle, are J/token, from samples in J/token or in J (per forward).
     Raises MeasurementError for another unit, and for a block that is part measured, part simulated.
     """
     latency = with_reason(
@@ -54,7 +60,7 @@ def describe(
         summarise(by_metric.get("latency_cold_ms", ()), "latency_cold_ms", arm), "latency_cold_ms", reasons
     )
     for block in MEANS:
-        out[block] = _means(by_metric, arm, block, reasons)
+        out[block] = _means(by_metric, arm, block, reasons, partial.get(block.removesuffix("_cold")))
     for key, metric in MEANS["energy"][:2]:
         if out["energy"][key] is not None:
             unit = next(s.unit for s in by_metric[metric] if s.arm == arm)
@@ -63,9 +69,13 @@ def describe(
 
 
 def _means(
-    by_metric: Mapping[str, Sequence[Sample]], arm: str, block: str, reasons: Mapping[str, str]
+    by_metric: Mapping[str, Sequence[Sample]],
+    arm: str,
+    block: str,
+    reasons: Mapping[str, str],
+    partial: str | None,
 ) -> dict[str, Any]:
-    """The means of a block, their common source, and the reasons of those that are not there."""
+    """The means of a block, their common source, and why some, or some processes', are not there."""
     found = {
         key: with_reason(summarise(by_metric.get(metric, ()), metric, arm), metric, reasons)
         for key, metric in MEANS[block]
@@ -75,7 +85,8 @@ def _means(
         raise MeasurementError(f"{block} of arm {arm}: expected one source, got {' and '.join(sources)}")
     out = {key: summary["mean"] for key, summary in found.items()}
     out["source"] = sources[0] if sources else None
-    missing = [summary["reason"] for summary in found.values() if summary["mean"] is None]
+    missing = [partial] if partial and sources else []
+    missing += [summary["reason"] for summary in found.values() if summary["mean"] is None]
     return {**out, "reason": "; ".join(dict.fromkeys(missing))} if missing else out
 
 

@@ -48,6 +48,7 @@ def derive(
     l2_metric: str = "l2_served_pct",
     regime: str = "warm",
     reasons: Mapping[str, str] | None = None,
+    partial: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """``{"arms": {arm: ...}, "compare": {comparison: ...}}`` of a run with these ``arms``.
 
@@ -57,7 +58,8 @@ def derive(
     cache's figures with ``_cold``.
     ``l2_metric`` is the one compared, in percentage points; ``regime`` is the cache state it was read in
     (warm | cold). ``reasons[metric]`` says why a metric was not
-    measured. Comparisons of arms that are not in ``arms`` are left out.
+    measured, ``partial[block]`` (l2, energy) that only some processes gave it. Comparisons of arms that are
+    not in ``arms`` are left out.
     Raises MeasurementError for samples that contradict one another, ValueError for an unknown device.
     """
     why = dict(reasons or {})
@@ -74,7 +76,9 @@ def derive(
         for block, key, state in (("l2_pp", l2_metric, regime), ("l2_cold_pp", f"{l2_metric}_cold", "cold")):
             compared[name][block] = with_reason(_points(by_metric[key], key, pair, state), key, why)
     return {
-        "arms": {arm: describe(by_metric, arm, tokens=tokens, reasons=why) for arm in arms},
+        "arms": {
+            arm: describe(by_metric, arm, tokens=tokens, reasons=why, partial=partial or {}) for arm in arms
+        },
         "compare": compared,
     }
 

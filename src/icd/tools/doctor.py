@@ -56,7 +56,9 @@ def main(words: Sequence[str]) -> int:
     )
     from icd.tools.machine import gpu, l2, models, processor
 
-    rest = [*gpu(), l2(), *models(), tracking(), disk(Path.cwd()), processor()]
+    gpus = [*gpu()]
+    has_gpu = any(found.name == "gpu" and found.ok for found in gpus)
+    rest = [*gpus, l2(has_gpu), *models(), tracking(), disk(Path.cwd()), processor()]
     framework = torch_finding(asked)
     for finding in (framework, compilers(), *rest):
         print(finding)

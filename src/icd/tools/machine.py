@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,11 +12,27 @@ from icd.contracts import Missing
 from icd.measure.energy import counter_moves
 from icd.measure.environment import cpu
 from icd.measure.inflight import SystemClock
-from icd.measure.meter import SET_CLOCKS, NvmlMeter
+from icd.measure.meter import SET_CLOCKS, NvmlMeter, is_sliced
+from icd.pipeline.energy import SLICED
 from icd.pipeline.underncu import find_ncu, ncu_version
 from icd.tools.doctor import Finding
 
-ADMIN_ONLY = Path("/proc/driver/nvidia/params")
+DRIVER = Path("/proc/driver/nvidia/params")
+STATUS = Path("/proc/self/status")
+SYS_ADMIN = 21  # the bit of CAP_SYS_ADMIN, which root in a container mostly lacks
+COOL = "let it cool down, or give it air"
+REMEDIES = {  # one for each reason of `icd.measure.meter.THROTTLING`
+    "power cap": "it is at its power limit: nvidia-smi -q -d POWER shows it, an administrator can raise it",
+    "hardware slowdown": "heat or its power supply holds it: nvidia-smi -q -d PERFORMANCE",
+    "software thermal slowdown": COOL,
+    "hardware thermal slowdown": COOL,
+    "power brake": "the machine's power supply holds it: an administrator has to look at that",
+}
+NO_COUNTER = "figures of energy stay null; whole GPUs from Volta on have the counter, virtual ones may not"
+ALLOW = (
+    "run as root (a container: --cap-add=SYS_ADMIN), or load the driver with "
+    "NVreg_RestrictProfilingToAdminUsers=0"
+)
 
 
 def gpu(open_nvml: Callable[[], Any] | None = None) -> Iterator[Finding]:
@@ -54,10 +70,13 @@ def _nvml() -> Any:
 def _readings(nvml: Any, handle: Any, index: int) -> Iterator[Finding]:
     meter = NvmlMeter(nvml, handle)
     mark = f"cuda:{index}"
-    stuck = counter_moves(meter, SystemClock())
-    yield Finding(
-        "energy", stuck is None, f"{mark} " + (stuck.reason if stuck else "the energy counter moves")
-    )
+    if is_sliced(meter):
+        remedy = "figures of energy stay null; run on a GPU without MIG"
+        yield Finding("energy", False, f"{mark} {SLICED}", remedy)
+    elif stuck := counter_moves(meter, SystemClock()):
+        yield Finding("energy", False, f"{mark} {stuck.reason}", NO_COUNTER)
+    else:
+        yield Finding("energy", True, f"{mark} the energy counter moves")
     state = meter.state()
     try:
         highest = nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM)
@@ -69,25 +88,41 @@ def _readings(nvml: Any, handle: Any, index: int) -> Iterator[Finding]:
         return
     what = f"{mark} SM {state.clock_mhz or 0:.0f} of {highest} MHz, {state.temperature_c or 0:.0f} degrees C"
     if state.throttling:
-        yield Finding("clocks", None, f"{what}, throttled: {', '.join(sorted(state.throttling))}", "cool it")
+        reasons = sorted(state.throttling)
+        remedies = "; ".join(dict.fromkeys(REMEDIES[reason] for reason in reasons))
+        yield Finding("clocks", None, f"{what}, throttled: {', '.join(reasons)}", remedies)
         return
     remedy = "" if is_set else "not locked: they move with load; an administrator can: nvidia-smi -lgc"
     yield Finding("clocks", True if is_set else None, what, remedy)
 
 
-def l2(find: Callable[[], str | Missing] = find_ncu, admin_only: Path = ADMIN_ONLY) -> Finding:
-    """Whether ncu is there and may read counters."""
+def l2(
+    has_gpu: bool,
+    find: Callable[[], str | Missing] = find_ncu,
+    driver: Path = DRIVER,
+    status: Path = STATUS,
+) -> Finding:
+    """Whether there is a GPU, and ncu, which may read its counters; ``has_gpu``: one that can be opened."""
     ncu = find()
     if isinstance(ncu, Missing):
         return Finding("l2", False, ncu.reason, "figures of L2 and DRAM stay null")
     what = f"ncu {ncu_version(ncu) or 'of an unknown version'}"
-    restricted = admin_only.is_file() and "RmProfilingAdminOnly: 1" in admin_only.read_text()
-    if restricted and os.geteuid() != 0:
-        return Finding(
-            "l2", False, f"{what}; the driver lets only administrators read counters",
-            "run as root, or load the driver with NVreg_RestrictProfilingToAdminUsers=0",
-        )  # fmt: skip
+    if not has_gpu:
+        return Finding("l2", False, f"{what}, and no GPU to read", "figures of L2 and DRAM stay null")
+    if is_admin(status):
+        return Finding("l2", True, what)
+    if not driver.is_file():
+        told = f"{what}; whether the driver lets others than administrators read counters cannot be seen"
+        return Finding("l2", None, told, f"if it does not: {ALLOW}")
+    if "RmProfilingAdminOnly: 1" in driver.read_text():
+        return Finding("l2", False, f"{what}; the driver lets only administrators read counters", ALLOW)
     return Finding("l2", True, what)
+
+
+def is_admin(status: Path = STATUS) -> bool:
+    """Whether this process has CAP_SYS_ADMIN; user 0 of a container may lack it."""
+    found = re.search(r"^CapEff:\s*([0-9a-fA-F]+)$", status.read_text(), re.M) if status.is_file() else None
+    return bool(found and int(found[1], 16) >> SYS_ADMIN & 1)
 
 
 def models() -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from icd.contracts import Sample
 from icd.pipeline.computed import arm_block, arm_cost, computed
+from icd.pipeline.partial import partial
 from icd.pipeline.record import REGIME, l2_metric, missing_reasons, protocol
 from icd.pipeline.rollback import FOLDER
 from icd.samples import read_samples
@@ -38,6 +39,12 @@ def settings(run: Recorded, processes: Sequence[Mapping[str, Any]], ncu: Mapping
         "l2_metric": l2_metric(run.lock["measure"].get("l2_compared", "served_pct")),  # earlier: no choice
         "regime": REGIME,
         "reasons": missing_reasons(processes, ncu["reason"]),
+        **partial(
+            processes,
+            (entry["repetition"] for entry in ncu["runs"]),
+            run.lock["measure"]["ncu_repetitions"],
+            ncu["reason"],
+        ),
     }
 
 
@@ -58,7 +65,7 @@ def measurement(
     if set(there) != set(names):
         return [f"{where}arms: recorded {', '.join(sorted(names))}, sampled {', '.join(sorted(there))}"]
     keys = ("device", "tokens", "l2_metric", "regime", "reasons")
-    derived = derive(samples, names, **{key: asked[key] for key in keys})
+    derived = derive(samples, names, partial=asked.get("partial"), **{key: asked[key] for key in keys})
     arms = {
         name: arm_block(
             derived["arms"][name],
