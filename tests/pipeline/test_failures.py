@@ -68,8 +68,9 @@ def test_static_scales_without_calibration_inputs_end_with_2_and_say_what_to_use
 
 def test_an_error_in_the_users_loader_is_told_in_one_line(folder):
     done = icd(*CUSTOM, "model.loader=mine:broken", "hydra.run.dir=run", cwd=folder)
-    assert done.returncode == Exit.MEASUREMENT_FAILED
-    assert "the disk is on fire" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == Exit.BAD_CONFIG
+    assert "model.loader='mine:broken'" in done.stderr and "the disk is on fire" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize(
