@@ -83,13 +83,12 @@ def run_child(
             for line in child.stdout:
                 _hear(line, listen, said)
             code = child.wait()
-        except BaseException:
-            end()
-            child.wait()
-            raise
         finally:
             if timer:
                 timer.cancel()
+            if child.returncode is None:  # interrupted, or an event that could not be handled
+                end()
+                child.wait()
     if late.is_set():
         raise MeasurementError(f"the {stage} process was ended after {timeout_s:g} s")
     return _result(job, log, stage, code, said)

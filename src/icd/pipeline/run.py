@@ -67,21 +67,22 @@ def run(experiment: Experiment, run_dir: Path, choices: Mapping[str, str]) -> in
     staging.mkdir()
     console = Console()
     log = RunLog(staging / "run.log")
+    finished = False
     try:
         with tempfile.TemporaryDirectory(prefix="icd-") as work:
             write_lock(staging, experiment, choices)
             metrics = _execute(experiment, staging, Path(work), log, console)
+        finished = True
     except IcdError as error:
         log.write("failed", ok=False, code=int(error.code), message=str(error))
         write_json(staging / "error.json", {"code": int(error.code), "message": str(error)})
         publish(staging, run_dir)
         raise
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            run_dir.rmdir()  # made empty by whoever named it
-        raise
     finally:
+        if not finished and staging.exists():  # interrupted, or a mistake of ours
+            shutil.rmtree(staging, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                run_dir.rmdir()  # made empty by whoever named it
         console.close()
     publish(staging, run_dir)
     said = verdict(metrics)
