@@ -73,3 +73,8 @@ def unwritable(error: OSError) -> str | None:
         return None
     where = f" ({Path(str(error.filename)).name})" if error.filename else ""
     return f"{error.strerror}{where}; an unfinished run counts as no result"
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says first; its name where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

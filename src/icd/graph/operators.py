@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from icd.errors import ConfigError
+from icd.errors import ConfigError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +74,7 @@ def trace(workload: Workload) -> OperatorGraph:
                 list(state.values()), [workload.inputs[key] for key in keys]
             )
     except (RuntimeError, TypeError, ValueError, AssertionError, NotImplementedError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise ConfigError(
             f"graph=pytorch: torch.fx cannot trace model={workload.card.name} ({reason}); "
             "use graph=activation or graph=weights"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from icd.errors import ConfigError
+from icd.errors import ConfigError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -65,9 +65,8 @@ def find(loader: str) -> Callable[..., Any]:
 
 def refuse(loader: str, what: str | None, error: Exception) -> NoReturn:
     """A ConfigError with the first line of ``error``."""
-    said = (str(error).strip().splitlines() or ["no message"])[0]
     before = "" if what is None else f"{what}: {type(error).__name__}: "
-    raise ConfigError(f"model.loader={loader!r}: {before}{said}") from error
+    raise ConfigError(f"model.loader={loader!r}: {before}{first_line(error)}") from error
 
 
 def check(loader: str, given: Any) -> None:

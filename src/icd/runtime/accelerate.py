@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from icd.errors import MeasurementError
+from icd.errors import MeasurementError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -87,11 +87,6 @@ def first_cause(error: BaseException) -> str:
     while error.__context__ is not None:
         error = error.__context__
     return first_line(error)
-
-
-def first_line(error: BaseException) -> str:
-    """What an exception says first; its name where it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def capture(

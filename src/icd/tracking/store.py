@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from icd.errors import first_line
+
 T = TypeVar("T")
 
 PROBE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
@@ -118,5 +120,5 @@ def brief(error: BaseException, uri: str) -> str:
     """An error in a few words, without a login."""
     if "Max retries exceeded" in str(error):
         return "the server does not answer"
-    line = (str(error).strip() or type(error).__name__).splitlines()[0].replace(_login(uri), "")
+    line = first_line(error).replace(_login(uri), "")
     return line if len(line) <= 160 else f"{line[:157]}..."
