@@ -6,6 +6,8 @@ segment's end, had it begun with none; a second one starts every segment from wh
 
 from __future__ import annotations
 
+import math
+
 import torch
 import triton
 from torch import Tensor
@@ -13,9 +15,9 @@ from torch import Tensor
 from icd.model.scan.walk import walk
 
 CHANNELS = 32  # of a program, which is one warp
-UNROLL = 2  # steps fetched at once, while as many are computed
-PROGRAMS = 2048  # that fill the device
-SHORTEST = 32  # steps of a segment at least
+UNROLL = 4  # steps fetched at once, while as many are computed
+RESIDENT = 12  # programs at a time on a multiprocessor, as their registers allow
+MERGE = 2.25  # steps that take as long as reading the end of one segment
 WORD = 8  # bytes of B and C fetched at once
 
 
@@ -32,8 +34,7 @@ def scan(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: T
     A, D = A.float().contiguous(), D.float().contiguous()
     y = u.new_empty(batch, length, width)
     tiles = triton.cdiv(width, CHANNELS)
-    parts = segments(tiles * batch, length)
-    steps = triton.cdiv(triton.cdiv(length, parts), 2 * UNROLL) * 2 * UNROLL
+    steps = steps_of_a_segment(tiles * batch, length, processors(u))
     parts = triton.cdiv(length, steps)
     ends = u.new_empty((batch, parts, tiles, state, CHANNELS), dtype=torch.float32)
     sums = u.new_empty((batch, parts, tiles, CHANNELS), dtype=torch.float32)
@@ -49,9 +50,22 @@ def scan(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: T
     return y
 
 
-def segments(programs: int, length: int) -> int:
-    """Into how many pieces time is cut: 1 where ``programs`` fill the device."""
-    return max(1, min(PROGRAMS // programs, length // SHORTEST))
+def steps_of_a_segment(programs: int, length: int, processors: int) -> int:
+    """How long the pieces are into which ``length`` steps are cut, a multiple of what is fetched in turn.
+
+    Every step is walked twice and the last segment reads the ends of all others, so that the best length is
+    sqrt(MERGE * length / 2); but no more pieces than run at once with ``programs`` beside each other: those
+    of a second wave would begin when the first ends. Both figures were found on an H200.
+    """
+    turn = 2 * UNROLL
+    most = max(1, RESIDENT * processors // programs)
+    least = math.sqrt(MERGE * length / 2)
+    return triton.cdiv(max(triton.cdiv(length, most), math.ceil(least)), turn) * turn
+
+
+def processors(x: Tensor) -> int:
+    """Multiprocessors of the device that holds ``x``; 1 for a CPU, where Triton interprets."""
+    return torch.cuda.get_device_properties(x.device).multi_processor_count if x.is_cuda else 1
 
 
 def values_a_word(*shared: Tensor) -> int:
