@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from icd.runtime.auto import Auto
 from icd.runtime.compact import Compact
 from icd.runtime.cut import cut_sites
 from icd.runtime.masked import Masked
+from icd.runtime.tiles import kept_everywhere
 from icd.transform.channel import Channel
 from icd.transform.permute import permute
 from icd.transform.quantize import Precision
@@ -76,34 +77,31 @@ def dtype_of(device: str) -> torch.dtype:
     return torch.bfloat16 if device.startswith("cuda") else torch.float32
 
 
-def candidates(cell: Cell, workload: Workload, device: str) -> list[Candidate]:
-    """Dense, masked, compact and auto, a dense model built small, and the references outside."""
+def candidates(cell: Cell, workload: Workload, device: str, *, remember: bool = True) -> Iterator[Candidate]:
+    """Dense, compact, masked and auto, a dense model built small, and the references outside, as asked for.
+
+    ``remember``: whether what auto's planner measures is kept.
+    """
     precision = Precision("bf16" if device.startswith("cuda") else "fp32", "fail")
-    out = [ours("dense", 0.0, Masked(64, 64), workload, precision, device)]
+    yield ours("dense", 0.0, Masked(64, 64), workload, precision, device)
     for sparsity in SPARSITIES:
         pruned = Channel(sparsity, "random", GROUPS, 0).apply(workload, None)
         gathered = permute(pruned, {s.name: sliced_layout(pruned.live_mask(s)) for s in pruned.sites})
         engines: list[tuple[str, Any]] = [("compact", Compact(64, 64)), ("masked", Masked(64, 64))]
         if sparsity == 0.5:
-            engines.append(("auto", Auto(64, 64)))
+            engines.append(("auto", Auto(64, 64, cache=remember)))
         for name, engine in engines:
-            out.append(ours(name, sparsity, engine, gathered, precision, device))
+            yield ours(name, sparsity, engine, gathered, precision, device)
         if sparsity == 0.5:
-            keep = {
-                s.name: np.arange(out[-3].step.executed["sites"][s.name][0])  # type: ignore[attr-defined]
-                for s in workload.sites
-            }
+            keep, _ = kept_everywhere(gathered, 64)
             small = copy.deepcopy(workload.module)
             cut_sites(small, workload.sites, keep)
-            out.append(
-                ours("built small", 0.5, Masked(64, 64), workload.with_module(small), precision, device)
-            )
+            yield ours("built small", 0.5, Masked(64, 64), workload.with_module(small), precision, device)
     dtype = dtype_of(device)
     if cell.plain:
-        out.append(Candidate("transformers, eager", 0.0, plain(cell, workload, dtype, device)))
+        yield Candidate("transformers, eager", 0.0, plain(cell, workload, dtype, device))
     if cell.whole:
-        out.append(Candidate("torch.compile, whole model", 0.0, whole(workload, dtype, device)))
-    return out
+        yield Candidate("torch.compile, whole model", 0.0, whole(workload, dtype, device))
 
 
 def ours(

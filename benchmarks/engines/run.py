@@ -54,9 +54,10 @@ def main() -> None:
     given = parser.parse_args()
     cells = [c for c in CELLS[given.device] if not given.cells or name(c) in given.cells]
     if given.compile_only:
-        for cell in cells:
-            for candidate in candidates(cell, build(cell, given.device), given.device):
+        for cell in cells:  # one candidate at a time, for the others need memory too; plans are not kept
+            for candidate in candidates(cell, build(cell, given.device), given.device, remember=False):
                 warm(candidate, given.device)
+                del candidate
         return
     if given.warm_up:
         compile_beside(cells, given.device, given.warm_up)
@@ -69,7 +70,7 @@ def main() -> None:
         writer.writeheader()
         for cell in cells:
             start = time.perf_counter()
-            made = candidates(cell, build(cell, given.device), given.device)
+            made = list(candidates(cell, build(cell, given.device), given.device))
             for row in rows(cell, made, time_all(made, given.device), peaks):
                 writer.writerow(row)
                 print(*row.values(), flush=True)

@@ -89,4 +89,15 @@ def test_the_layer_that_is_timed_holds_its_sites_alone():
 def test_real_times_are_positive_and_alternate():
     workload = gather(pruned(mock().build()))
     steps = [engine(64, 16).prepare(workload, FP32, "cpu") for engine in (Masked, Compact)]
-    assert all(ms > 0 for ms in planner.alternate(steps, "cpu"))
+    timed = planner.alternate(steps, "cpu")
+    assert timed.masked_ms > 0 and timed.compact_ms > 0 and 0 <= timed.slower <= planner.BLOCKS
+
+
+@pytest.mark.parametrize("lost", [7, 8, 9])
+def test_only_what_loses_nearly_every_round_is_not_cut(lost, monkeypatch):
+    rounds = iter([1.0, 1.0, *(x for k in range(9) for x in (1.0, 1.1 if k < lost else 0.5))])
+    monkeypatch.setattr(planner, "run", lambda step, count, device: next(rounds))
+    timed = planner.alternate([None, None], "cpu")
+    choice = planner.Choice("neurons", 64, 32, 1, *timed, cached=False)
+    assert timed.slower == lost and timed.compact_ms > timed.masked_ms
+    assert choice.chosen == ("masked" if lost >= 8 else "compact")

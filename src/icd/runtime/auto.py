@@ -16,7 +16,7 @@ from icd.contracts import PrecisionSpec, Site, Step, Workload
 from icd.copies import sharing
 from icd.runtime.accelerate import Switch
 from icd.runtime.cut import cut_sites
-from icd.runtime.planner import Choice, choose
+from icd.runtime.planner import BLOCKS, Choice, choose
 from icd.runtime.step import make_step
 from icd.runtime.tiles import check_tile, kept_everywhere
 
@@ -86,6 +86,8 @@ def row(choice: Choice) -> dict[str, Any]:
         "sites": choice.sites,
         "masked_ms": choice.masked_ms,
         "compact_ms": choice.compact_ms,
+        "slower_rounds": choice.slower,
+        "rounds": BLOCKS,
         "chosen": choice.chosen,
         "cached": choice.cached,
     }

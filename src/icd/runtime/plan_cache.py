@@ -1,4 +1,4 @@
-"""Measured times of layers on disk, below a hash of everything that decides them."""
+"""What was measured of layers, on disk, below a hash of everything that decides them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import icd
 from icd.contracts import PrecisionSpec, Workload
@@ -17,6 +17,14 @@ from icd.runtime.accelerate import Switch
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+class Timed(NamedTuple):
+    """Median milliseconds of both candidates, and in how many rounds the compact one was the slower."""
+
+    masked_ms: float
+    compact_ms: float
+    slower: int
 
 
 def plan_key(
@@ -51,18 +59,19 @@ def plan_folder() -> Path:
     return Path(os.environ.get("ICD_CACHE_DIR") or Path(base) / "icd") / "plans"
 
 
-def read_plan(path: Path) -> tuple[float, float] | None:
-    """The two times of an entry; None where there is none or it cannot be read."""
+def read_plan(path: Path) -> Timed | None:
+    """An entry; None where there is none or it cannot be read."""
     try:
-        masked, compact = json.loads(path.read_text("utf-8"))["ms"]
-        return float(masked), float(compact)
+        entry = json.loads(path.read_text("utf-8"))
+        masked, compact = entry["ms"]
+        return Timed(float(masked), float(compact), int(entry["slower"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def write_plan(path: Path, times: tuple[float, float]) -> None:
-    """Store the two times under a temporary name, then rename."""
+def write_plan(path: Path, timed: Timed) -> None:
+    """Store an entry under a temporary name, then rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
-        json.dump({"ms": list(times)}, file)
+        json.dump({"ms": [timed.masked_ms, timed.compact_ms], "slower": timed.slower}, file)
     Path(file.name).replace(path)

@@ -2,8 +2,9 @@
 
 A model of one layer (the repeated one that holds the sites) is built both ways, compiled and captured like
 the real step, and timed on the real inputs in alternating blocks. Peers (the heads of one attention) are cut
-together. Median times are kept on disk under a hash of everything that decides them, so that processes and
-later runs on the same device choose alike.
+together. What was measured is kept on disk under a hash of everything that decides it, so that processes and
+later runs on the same device choose alike. Cutting computes less, so it is what is done unless nearly every
+round speaks against it: on a device that others use, medians alone would choose by lot.
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ from icd.contracts import PrecisionSpec, Site, Step, Workload
 from icd.runtime.accelerate import Switch
 from icd.runtime.cut import cut_sites
 from icd.runtime.one_layer import one_layer
-from icd.runtime.plan_cache import plan_folder, plan_key, read_plan, write_plan
+from icd.runtime.plan_cache import Timed, plan_folder, plan_key, read_plan, write_plan
 from icd.runtime.step import make_step
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-BLOCKS = 7  # alternating blocks of each candidate; the median of their means counts
+BLOCKS = 9  # rounds, a block of each candidate in each; the median of their means counts
+AGAINST = 8  # rounds that compact has to lose: by chance it loses as many once in 51 times
 BLOCK_SECONDS = 0.02
 LEAST = 3  # forwards of a block at least
 
@@ -43,6 +45,7 @@ class Choice:
     sites: int
     masked_ms: float
     compact_ms: float
+    slower: int
     cached: bool
 
     @property
@@ -52,8 +55,8 @@ class Choice:
 
     @property
     def chosen(self) -> str:
-        """``compact`` unless it is slower."""
-        return "compact" if self.compact_ms <= self.masked_ms else "masked"
+        """``masked`` where compact was ``slower`` in `AGAINST` rounds or more, else ``compact``."""
+        return "masked" if self.slower >= AGAINST else "compact"
 
 
 def choose(
@@ -84,12 +87,12 @@ def choose(
                 make_step(module, one, precision, device, compile=compile, cuda_graph=cuda_graph, executed={})
                 for module in (copy.deepcopy(one.module), cut_copy(one, cut))
             ]
-            times = alternate(steps, device)
+            timed = alternate(steps, device)
             if remember:
-                write_plan(path, times)
+                write_plan(path, timed)
         else:
-            times = found
-        out.append(Choice(group, size, kept, len(sites), *times, cached=found is not None))
+            timed = found
+        out.append(Choice(group, size, kept, len(sites), *timed, cached=found is not None))
     return out
 
 
@@ -100,15 +103,15 @@ def cut_copy(workload: Workload, keep: Mapping[str, NDArray[np.int64]]) -> torch
     return module
 
 
-def alternate(steps: Sequence[Step], device: str) -> tuple[float, float]:
-    """Median milliseconds of the two steps over alternating blocks."""
+def alternate(steps: Sequence[Step], device: str) -> Timed:
+    """The two steps in alternating blocks, the masked one first."""
     count = [max(LEAST, round(BLOCK_SECONDS / max(run(step, LEAST, device), 1e-6))) for step in steps]
     times: list[list[float]] = [[], []]
     for _ in range(BLOCKS):
         for k, step in enumerate(steps):
             times[k].append(1e3 * run(step, count[k], device))
-    first, second = (statistics.median(t) for t in times)
-    return first, second
+    masked, compact = (statistics.median(t) for t in times)
+    return Timed(masked, compact, sum(c > m for m, c in zip(*times, strict=True)))
 
 
 def run(step: Step, count: int, device: str) -> float:
