@@ -3,9 +3,9 @@
     python benchmarks/engines/scan.py [--out FOLDER]
 
 ``scan_us``: ours on tensors whose channels are contiguous, as a layer has them; ``library_us``: mamba_ssm's
-on the same tensors, which it has to turn; ``kernel_us``: its kernel alone, on turned tensors; both empty
-where it is not installed. ``conv_us`` and ``conv_twin_us``: our convolution, and its plain twin compiled.
-``rel_diff``: largest difference of the two scans over the largest output, in bf16.
+on the same tensors, which it has to turn; ``kernel_us``: its kernel alone, on turned tensors and prepared
+decays; both empty where it is not installed. ``conv_us`` and ``conv_twin_us``: our convolution, and its plain
+twin compiled. ``rel_diff``: largest difference of the two scans over the largest output, in bf16.
 """
 
 from __future__ import annotations
@@ -49,20 +49,23 @@ def measure(batch: int, length: int, width: int) -> dict[str, Any]:
 
     u, z = draw(batch, length, width), draw(batch, length, 2 * width)[..., width:]
     dt, B, C = draw(batch, length, width) - 3, draw(batch, length, STATE), draw(batch, length, STATE)
-    A = -torch.arange(1, STATE + 1, device="cuda").float().repeat(width, 1)
-    D = torch.ones(width, device="cuda")
-    scan_us = us(lambda: tiled.scan(u, dt, A, B, C, D, z))
+    A_log = torch.arange(1, STATE + 1, device="cuda").log().to(torch.bfloat16).repeat(width, 1)
+    D, bias = draw(width), draw(width)
+    scan_us = us(lambda: tiled.scan(u, dt, A_log, B, C, D, z, bias))
     out: dict[str, Any] = {**row, "scan_us": scan_us, "library_us": "", "kernel_us": "", "rel_diff": ""}
     if find_spec("mamba_ssm") is not None:
         from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
 
         from icd.model.scan.library import scan as library
 
-        ours, theirs = (f(u, dt, A, B, C, D, z).float() for f in (tiled.scan, library))
+        ours, theirs = (f(u, dt, A_log, B, C, D, z, bias).float() for f in (tiled.scan, library))
         turned = [x.transpose(1, 2).contiguous() for x in (u, dt, B, C, z)]
         u_, dt_, B_, C_, z_ = turned
-        out["library_us"] = us(lambda: library(u, dt, A, B, C, D, z))
-        out["kernel_us"] = us(lambda: selective_scan_fn(u_, dt_, A, B_, C_, D, z=z_, delta_softplus=True))
+        A, skip, added = -torch.exp(A_log.float()), D.float(), bias.float()
+        out["library_us"] = us(lambda: library(u, dt, A_log, B, C, D, z, bias))
+        out["kernel_us"] = us(
+            lambda: selective_scan_fn(u_, dt_, A, B_, C_, skip, z=z_, delta_bias=added, delta_softplus=True)
+        )
         out["rel_diff"] = f"{float((ours - theirs).abs().max() / ours.abs().max()):.1e}"
     x = draw(batch, length, 2 * width)[..., :width]
     weight, bias = draw(width, 1, TAPS), draw(width)

@@ -10,7 +10,7 @@ import torch
 from icd.errors import ConfigError, MissingResource
 from icd.model.calibration import collect
 from icd.model.mamba import Mamba, Shape
-from icd.model.mamba_module import MambaStack
+from icd.model.mamba_module import MambaStack, fuse_mamba
 from icd.model.mamba_tiny import MambaTiny
 from icd.pipeline.checks import engine_check, equivalence, relative_error
 from icd.runtime.compact import Compact
@@ -74,17 +74,41 @@ def test_sites_take_the_biases_of_projections_along():
 
 def test_the_equivalence_check_computes_in_double_although_the_residual_is_float32():
     workload = tiny_mamba()
-    assert workload.module.layers[0].residual_in_fp32
+    assert workload.module.residual_in_fp32
     module = copy.deepcopy(workload.module).double()
     assert workload.forward(module, workload.inputs).dtype == torch.float64
 
 
 def test_a_layer_compiles_as_one_graph():
     layer = tiny_mamba().module.layers[0]
-    x = torch.randn(2, 12, 128)
+    x, out = torch.randn(2, 2, 12, 128)
     compiled = torch.compile(layer, fullgraph=True, dynamic=False, backend="aot_eager")
     with torch.inference_mode():
-        assert relative_error(compiled(x), layer(x)) < 1e-5
+        for found, expected in zip(compiled(x, out), layer(x, out), strict=True):
+            assert relative_error(found, expected) < 1e-5
+
+
+@pytest.mark.parametrize("use_bias", [False, True])
+def test_fusing_moves_the_step_sizes_bias_into_the_scan_and_changes_nothing(use_bias):
+    module = MambaStack(library_model(MambaTiny.shape, use_bias=use_bias), "auto")
+    ids = torch.randint(0, 1000, (2, 21))
+    expected = module(ids)
+    biases = [layer.mixer.dt_proj.bias for layer in module.layers]
+    fuse_mamba(module)
+    for layer, bias in zip(module.layers, biases, strict=True):
+        assert layer.mixer.dt_proj.bias is None and layer.mixer.dt_bias is bias
+    assert relative_error(module(ids), expected) < 1e-5
+    for layer in module.layers:
+        layer.mixer.dt_bias = None
+    assert relative_error(module(ids), expected) > 1e-3
+
+
+def test_a_step_is_fused_and_the_workload_s_module_is_not():
+    workload = tiny_mamba()
+    step = Compact(16, 16).prepare(workload, Precision("fp32", "fail"), "cpu")
+    assert step.executed["fused"] == "fuse_mamba"
+    assert step.module.layers[0].mixer.dt_proj.bias is None
+    assert workload.module.layers[0].mixer.dt_proj.bias is not None
 
 
 def test_what_lies_behind_a_sequence_s_end_does_not_change_it():

@@ -119,7 +119,7 @@ class Mamba:
         """Weights, sites, timed inputs and, for trained weights, calibration text and probes."""
         from transformers import MambaModel
 
-        from icd.model.mamba_module import MambaStack
+        from icd.model.mamba_module import MambaStack, fuse_mamba
         from icd.model.mamba_sites import mamba_sites
 
         folder = find(self.repo, self.weights, self.hub_timeout_s, self.name)
@@ -165,6 +165,7 @@ class Mamba:
             calibration=tokens.calibration,
             probes=tokens.probes,
             tokens=batch * seq_len,
+            fuse=fuse_mamba,
             choices=partial(choices, self.scan),
             texts=prompts_used(self.prompts, batch),
         )

@@ -29,6 +29,7 @@ class MambaMixer(nn.Module):
         self.in_proj, self.conv1d, self.x_proj = mixer.in_proj, mixer.conv1d, mixer.x_proj
         self.dt_proj, self.out_proj = mixer.dt_proj, mixer.out_proj
         self.A_log, self.D = mixer.A_log, mixer.D
+        self.register_parameter("dt_bias", None)  # that of dt_proj, where `fuse_mamba` moved it
         self.intermediate_size = int(mixer.intermediate_size)
         self.scan = scan
 
@@ -39,48 +40,54 @@ class MambaMixer(nn.Module):
         u = load_conv(scan)(u, self.conv1d.weight, self.conv1d.bias)  # (B, L, D)
         ranks = (self.dt_proj.in_features, self.A_log.shape[1], self.A_log.shape[1])
         dt, into, out_of = self.x_proj(u).split(ranks, dim=-1)  # (B, L, R), (B, L, N), (B, L, N)
-        decay = -torch.exp(self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32)))  # (D, N)
-        return self.out_proj(load(scan)(u, self.dt_proj(dt), decay, into, out_of, self.D, z))
+        y = load(scan)(u, self.dt_proj(dt), self.A_log, into, out_of, self.D, z, self.dt_bias)
+        return self.out_proj(y)
 
     def own_work(self, x: torch.Tensor) -> tuple[Work, ...]:
         """Convolution and scan of ``x`` (B, L, M); the projections are layers and count for themselves."""
-        return conv_work(x, self.conv1d.weight, self.conv1d.bias), scan_work(x, self.A_log, self.D)
+        return conv_work(x, self.conv1d.weight, self.conv1d.bias), scan_work(
+            x, self.A_log, self.D, self.dt_bias
+        )
 
 
 class MambaLayer(nn.Module):
-    """``x + mixer(norm(x))``; the residual stream is float32 where the configuration says so."""
+    """``mixer(norm(x))``, where ``x`` is the residual stream once ``out`` of the layer before is added to it.
+
+    So the sum is computed together with the norm that reads it, not by itself at a layer's end.
+    """
 
     def __init__(self, block: Any, scan: str) -> None:
         super().__init__()
-        self.norm = RMSNorm(block.norm)
+        self.norm = AddNorm(block.norm)
         self.mixer = MambaMixer(block.mixer, scan)
-        self.residual_in_fp32 = bool(block.residual_in_fp32)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, L, M) to the same shape."""
-        out = self.mixer(self.norm(x))
-        if self.residual_in_fp32:
-            x = x.to(torch.promote_types(x.dtype, torch.float32))
-        return x + out
+    def forward(self, x: torch.Tensor, out: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """``x`` and ``out`` (B, L, M) to the new ones, of the same shapes and dtypes."""
+        x, normed = self.norm(x, out)
+        return x, self.mixer(normed)
 
 
-class RMSNorm(nn.Module):
-    """Root-mean-square norm (Zhang and Sennrich 2019, arXiv 1910.07467) in float32 or wider."""
+class AddNorm(nn.Module):
+    """Root-mean-square norm (Zhang and Sennrich 2019, arXiv 1910.07467) of a sum, in float32 or wider."""
 
     def __init__(self, norm: Any) -> None:
         super().__init__()
         self.weight = norm.weight
         self.eps = float(norm.variance_epsilon)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., M) to the same shape, in the dtype of the weight."""
+    def forward(self, x: torch.Tensor, out: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """``x + out`` (..., M) in the dtype of ``x``, and its norm in that of the weight."""
+        x = x + out.to(x.dtype)
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         scaled = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
-        return self.weight * scaled.to(self.weight.dtype)
+        return x, self.weight * scaled.to(self.weight.dtype)
 
 
 class MambaStack(nn.Module):
-    """Embeddings, layers and final norm, taking over the parameters of a transformers ``MambaModel``."""
+    """Embeddings, layers and final norm, taking over the parameters of a transformers ``MambaModel``.
+
+    The residual stream is float32 where the configuration says so.
+    """
 
     def __init__(self, model: Any, scan: str) -> None:
         super().__init__()
@@ -89,14 +96,24 @@ class MambaStack(nn.Module):
             load_conv(executed_scan(scan, "cuda"))
         self.embeddings = model.embeddings
         self.layers = nn.ModuleList(MambaLayer(block, scan) for block in model.layers)
-        self.norm_f = RMSNorm(model.norm_f)
+        self.residual_in_fp32 = bool(model.config.residual_in_fp32)
+        self.norm_f = AddNorm(model.norm_f)
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         """(B, L) token ids to hidden states (B, L, M).
 
         Causal: tokens behind a sequence's end do not change it, so right-padding needs no mask.
         """
-        x = self.embeddings(input_ids)
+        out = self.embeddings(input_ids)
+        wide: Any = torch.promote_types(out.dtype, torch.float32) if self.residual_in_fp32 else out.dtype
+        x = torch.zeros_like(out, dtype=wide)
         for layer in self.layers:
-            x = layer(x)
-        return self.norm_f(x)
+            x, out = layer(x, out)
+        return self.norm_f(x, out)[1]
+
+
+def fuse_mamba(module: nn.Module) -> None:
+    """Move the bias of every ``dt_proj`` into the scan that reads its result; see `Workload.fuse`."""
+    for mixer in module.modules():
+        if isinstance(mixer, MambaMixer) and mixer.dt_proj.bias is not None:
+            mixer.dt_bias, mixer.dt_proj.bias = mixer.dt_proj.bias, None

@@ -38,8 +38,8 @@ PAIR_HEADINGS = (
 )
 DIFFERENCES = (
     "Warm: a second forward right behind a first one, less the first; cold: a forward right behind a flush, "
-    "less the flush. What a forward leaves modified in the cache at its end is counted warm, where the next one "
-    "pushes it out, and not cold."
+    "less the flush. What a forward leaves modified in the cache at its end is counted warm, where the next "
+    "one pushes it out, and not cold."
 )
 AS_LEFT_BY_NCU = (
     "In this run both are figures of a cache as the profiler's passes left it: neither warm nor cold."

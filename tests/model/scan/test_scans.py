@@ -22,10 +22,19 @@ def arguments(batch, length, width, state, dtype=torch.float32, device="cpu"):
     def draw(*shape):
         return torch.randn(*shape, generator=generator).to(device, dtype)
 
-    A = -torch.arange(1.0, state + 1).repeat(width, 1) * (1 + torch.rand(width, 1, generator=generator))
+    A = torch.arange(1.0, state + 1).repeat(width, 1) * (1 + torch.rand(width, 1, generator=generator))
     z = draw(batch, length, 2 * width)[..., width:]  # a view, as the model hands it over
     u, dt = draw(batch, length, width), draw(batch, length, width) * 3 - 2
-    return u, dt, A.to(device), draw(batch, length, state), draw(batch, length, state), draw(width), z
+    B, C, D, bias = draw(batch, length, state), draw(batch, length, state), draw(width), draw(width)
+    return u, dt, A.log().to(device, dtype), B, C, D, z, bias
+
+
+def test_a_bias_is_part_of_the_step_sizes():
+    u, dt, *others, bias = arguments(2, 9, 24, 16)
+    for scan in (chunked.scan, reference.scan):
+        added = scan(u, dt + bias, *others, None)
+        assert relative_error(scan(u, dt, *others, bias), added) < 1e-6
+        assert relative_error(scan(u, dt, *others, None), added) > 1e-3
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -37,8 +46,8 @@ def test_chunked_is_the_definition(shape, elements, monkeypatch):
 
 
 def test_chunked_survives_decays_that_underflow():
-    u, dt, A, B, C, D, z = arguments(2, 40, 8, 16)
-    given = (u, dt + 30, A * 100, B, C, D, z)
+    u, dt, A_log, *others = arguments(2, 40, 8, 16)
+    given = (u, dt + 30, A_log + 4.6, *others)
     out = chunked.scan(*given)
     assert out.isfinite().all() and relative_error(out, reference.scan(*given)) < 1e-5
 
@@ -77,6 +86,8 @@ def test_the_triton_kernel_is_the_definition_in_the_interpreter():
         "    given[3] = torch.nn.functional.pad(given[3], (1, 2))[..., 1:17]\n"  # no whole words
         "    assert tiled.values_a_word(*given[3:5]) == 1\n"
         "    assert relative_error(scan(*given), reference.scan(*given)) < 1e-2\n"
+        "given = (*arguments(2, 21, 40, 16)[:-1], None)\n"
+        "assert relative_error(scan(*given), reference.scan(*given)) < 1e-5\n"
         "given = arguments(1, 7, 24, 16)\n"
         "whole = torch.compile(lambda *a: load('triton')(*a) + 1, fullgraph=True, backend='aot_eager')\n"
         "with torch.inference_mode():\n"
@@ -132,8 +143,8 @@ def test_no_shape_alignment_or_stride_compiles_the_kernel_again():
 
     def key(width, length, offset=0, dtype=torch.bfloat16):
         view = torch.zeros(length, width + offset, dtype=dtype)[:, offset:]
-        numbers = [width if n == "width" else length for n in walk.arg_names[10:] if not n.isupper()]
-        return compiled_for(*[view] * 10, *numbers, **flags)[1]
+        numbers = [width if n == "width" else length for n in walk.arg_names[11:] if not n.isupper()]
+        return compiled_for(*[view] * 11, *numbers, **flags)[1]
 
     first = key(5120, 64)
     assert first == key(96, 1) == key(33, 7, offset=1) == key(1, 16, offset=3)
@@ -180,10 +191,11 @@ def test_the_walk_keeps_its_states_in_registers():
     from icd.model.scan.tiled import CHANNELS, UNROLL
     from icd.model.scan.walk import walk
 
-    kinds = {"a_ptr": "*fp32", "d_ptr": "*fp32", "end_ptr": "*fp32", "sum_ptr": "*fp32"}
+    kinds = {"end_ptr": "*fp32", "sum_ptr": "*fp32"}
+    kinds |= dict.fromkeys(("a_ptr", "d_ptr", "bias_ptr"), "*bf16")
     kinds |= dict.fromkeys(("u_ptr", "dt_ptr", "b_ptr", "c_ptr", "z_ptr", "y_ptr"), "*bf16")
     signature = {n: kinds.get(n, "constexpr" if n.isupper() else "i32") for n in walk.arg_names}
-    given = {"STATE": 16, "PER": 4, "CHANNELS": CHANNELS, "UNROLL": UNROLL, "FLUSH": True}
+    given = {"STATE": 16, "PER": 4, "CHANNELS": CHANNELS, "UNROLL": UNROLL, "FLUSH": True, "BIAS": True}
     for whole, ends in ((True, False), (True, True), (False, False)):
         source = ASTSource(walk, signature, constexprs=given | {"ENDS": ends, "WHOLE": whole})
         built = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 1})

@@ -3,14 +3,16 @@
 All compute the same function of
 
     u    (batch, L, d)   input of the state space model
-    dt   (batch, L, d)   step sizes before softplus
-    A    (d, n)          negative decays, float32
+    dt   (batch, L, d)   step sizes before softplus and without their bias
+    A_log (d, n)         logarithms of the decays
     B, C (batch, L, n)   input and output projections of each step
     D    (d,)            skip connection
     z    (batch, L, d)   gate
+    bias (d,) or None    of the step sizes
 
-as ``(C_t h_t + D u_t) * silu(z_t)`` with ``h_t = exp(delta_t A) h_{t-1} + delta_t u_t B_t``,
-``delta = softplus(dt)``, ``h_0 = 0``; the result has the shape and dtype of ``u``, the state is float32.
+as ``(C_t h_t + D u_t) * silu(z_t)`` with ``h_t = exp(-delta_t exp(A_log)) h_{t-1} + delta_t u_t B_t``,
+``delta = softplus(dt + bias)``, ``h_0 = 0``; the result has the shape and dtype of ``u``, the state is
+float32. What is derived from parameters is derived inside: by itself each would be a kernel a layer.
 
 They live with the model and not with the engines: a scan is part of what the module computes, every engine
 runs the same one, and stages do not import one another.
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     Conv = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-    Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+    Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 SCANS = ("auto", "reference", "chunked", "triton", "mamba_ssm")
 PACKAGE = {"triton": "triton", "mamba_ssm": "mamba_ssm"}

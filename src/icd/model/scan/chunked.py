@@ -15,14 +15,16 @@ from torch.nn import functional as F
 ELEMENTS = 1 << 18  # of one chunk's states: 1 MiB of float32
 
 
-def scan(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor) -> Tensor:
+def scan(
+    u: Tensor, dt: Tensor, A_log: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor, bias: Tensor | None
+) -> Tensor:
     """Shapes and meaning as in `icd.model.scan`; the state is float32 (float64 for float64 inputs)."""
     work = torch.promote_types(u.dtype, torch.float32)
     batch, length, channels = u.shape
-    chunk = max(8, min(128, ELEMENTS // (batch * A.numel())))
+    chunk = max(8, min(128, ELEMENTS // (batch * A_log.numel())))
     x = u.to(work)
-    delta = F.softplus(dt.to(work))
-    decay = A.to(work).t().contiguous()  # (n, d)
+    delta = F.softplus(dt.to(work) if bias is None else dt.to(work) + bias.to(work))
+    decay = -torch.exp(A_log.to(work)).t().contiguous()  # (n, d)
     driven = (delta * x).transpose(0, 1)  # (L, b, d)
     delta = delta.transpose(0, 1)
     B, C = B.to(work).transpose(0, 1), C.to(work).transpose(0, 1)  # (L, b, n)

@@ -10,10 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def scan(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor) -> Tensor:
+def scan(
+    u: Tensor, dt: Tensor, A_log: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor, bias: Tensor | None
+) -> Tensor:
     """Shapes and meaning as in `icd.model.scan`; the state is float32 (float64 for float64 inputs)."""
     work = torch.promote_types(u.dtype, torch.float32)
-    x, delta, A = u.to(work), F.softplus(dt.to(work)), A.to(work)  # (b, L, d), (b, L, d), (d, n)
+    dt = dt.to(work) if bias is None else dt.to(work) + bias.to(work)
+    x, delta, A = u.to(work), F.softplus(dt), -torch.exp(A_log.to(work))  # (b, L, d), (b, L, d), (d, n)
     B, C = B.to(work), C.to(work)  # (b, L, n)
     h = x.new_zeros(x.shape[0], *A.shape)  # (b, d, n)
     rows = []

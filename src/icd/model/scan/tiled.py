@@ -22,16 +22,18 @@ WORD = 8  # bytes of B and C fetched at once
 
 
 @torch.library.custom_op("icd::selective_scan_tiled", mutates_args=())
-def scan(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor) -> Tensor:
+def scan(
+    u: Tensor, dt: Tensor, A_log: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor, bias: Tensor | None
+) -> Tensor:
     """Shapes and meaning as in `icd.model.scan`.
 
     Opaque to torch.compile, so that it does not break graphs; no synchronisation, so that it can be
     captured. Views with contiguous rows (halves of a fused projection) are read where they are.
     """
     batch, length, width = u.shape
-    state = A.shape[1]
+    state = A_log.shape[1]
     u, dt, B, C, z = (x if x.stride(-1) == 1 else x.contiguous() for x in (u, dt, B, C, z))
-    A, D = A.float().contiguous(), D.float().contiguous()
+    A_log, D = A_log.contiguous(), D.contiguous()
     y = u.new_empty(batch, length, width)
     tiles = triton.cdiv(width, CHANNELS)
     steps = steps_of_a_segment(tiles * batch, length, processors(u))
@@ -43,8 +45,9 @@ def scan(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: T
     rows = (u.stride(1), dt.stride(1), B.stride(1) // per, C.stride(1) // per, z.stride(1))
     for only_ends in (True, False) if parts > 1 else (False,):
         walk[(tiles, batch, parts - only_ends)](
-            *(u, dt, A, B, C, D, z, y, ends, sums), *batches, *rows, width, length, steps, 0,
-            STATE=state, PER=per, CHANNELS=CHANNELS, UNROLL=UNROLL, ENDS=only_ends,
+            *(u, dt, A_log, B, C, D, D if bias is None else bias, z, y, ends, sums),
+            *batches, *rows, width, length, steps, 0,
+            STATE=state, PER=per, CHANNELS=CHANNELS, UNROLL=UNROLL, ENDS=only_ends, BIAS=bias is not None,
             WHOLE=length % (2 * UNROLL) == 0, FLUSH=u.is_cuda and torch.version.hip is None, num_warps=1,
         )  # fmt: skip
     return y
@@ -84,5 +87,7 @@ def values_a_word(*shared: Tensor) -> int:
 
 
 @scan.register_fake
-def _(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor) -> Tensor:
+def _(
+    u: Tensor, dt: Tensor, A_log: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor, bias: Tensor | None
+) -> Tensor:
     return u.new_empty(u.shape)

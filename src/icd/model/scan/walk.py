@@ -110,7 +110,7 @@ def _value(word, k: tl.constexpr, TYPE: tl.constexpr):
 
 @triton.jit
 def _steps(
-    h, passed, read, t, stop, y_at, y_row, decay, skip, b_type: tl.constexpr, c_type: tl.constexpr,
+    h, passed, read, t, stop, y_at, y_row, decay, skip, bias, b_type: tl.constexpr, c_type: tl.constexpr,
     STATE: tl.constexpr, PER: tl.constexpr, UNROLL: tl.constexpr, ENDS: tl.constexpr, WHOLE: tl.constexpr,
     FLUSH: tl.constexpr,
 ):  # fmt: skip
@@ -118,7 +118,7 @@ def _steps(
     WORDS: tl.constexpr = STATE // PER
     for i in tl.static_range(UNROLL):
         u = read[3 * i].to(tl.float32)
-        delta = _softplus(read[3 * i + 1].to(tl.float32), FLUSH)
+        delta = _softplus(read[3 * i + 1].to(tl.float32) + bias, FLUSH)
         driven = delta * u
         even = skip * u
         odd = driven * 0.0
@@ -149,13 +149,13 @@ def _steps(
     return h, passed, y_at
 
 
-@triton.jit(do_not_specialize=list(range(24)))  # neither shapes nor alignments: compiled once for all layers
+@triton.jit(do_not_specialize=list(range(25)))  # neither shapes nor alignments: compiled once for all layers
 def walk(
-    u_ptr, dt_ptr, a_ptr, b_ptr, c_ptr, d_ptr, z_ptr, y_ptr, end_ptr, sum_ptr,
+    u_ptr, dt_ptr, a_ptr, b_ptr, c_ptr, d_ptr, bias_ptr, z_ptr, y_ptr, end_ptr, sum_ptr,
     u_batch, dt_batch, b_batch, c_batch, z_batch, u_row, dt_row, b_row, c_row, z_row,
     width, length, steps, zero,
     STATE: tl.constexpr, PER: tl.constexpr, CHANNELS: tl.constexpr, UNROLL: tl.constexpr,
-    ENDS: tl.constexpr, WHOLE: tl.constexpr, FLUSH: tl.constexpr,
+    ENDS: tl.constexpr, BIAS: tl.constexpr, WHOLE: tl.constexpr, FLUSH: tl.constexpr,
 ):  # fmt: skip
     """One tile of channels of one segment of ``steps`` steps of one sequence; innermost strides are 1.
 
@@ -190,12 +190,14 @@ def walk(
     )
     rows = (u_row, dt_row, b_row, z_row, c_row)
     y_at = y_ptr + (batch * length + begin) * width + channel
-    skip = tl.load(d_ptr + channel)
+    skip = tl.load(d_ptr + channel).to(tl.float32)
+    bias = tl.load(bias_ptr + channel).to(tl.float32) if BIAS else tl.zeros((CHANNELS,), tl.float32)
     slot = batch * ((length + steps - 1) // steps) * tiles + tl.program_id(0)  # of segment 0
     decay = ()
     h = ()
     for n in tl.static_range(STATE):
-        decay = decay + (LOG2E * tl.load(a_ptr + channel * STATE + n),)  # type: ignore[assignment]  # noqa: RUF005
+        a_log = tl.load(a_ptr + channel * STATE + n).to(tl.float32)
+        decay = decay + (-LOG2E * _exp2(LOG2E * a_log, FLUSH),)  # type: ignore[assignment]  # noqa: RUF005
         h = h + (tl.zeros((CHANNELS,), tl.float32),)  # type: ignore[assignment]  # noqa: RUF005
     passed = tl.zeros((CHANNELS,), tl.float32)
     if not ENDS:
@@ -217,13 +219,13 @@ def walk(
     while t < stop:  # Triton's interpreter wants constant bounds of a for
         at, others = _fetch(at, rows, t + UNROLL, stop, WORDS, UNROLL, ENDS, WHOLE)
         h, passed, y_at = _steps(
-            h, passed, read, t, stop, y_at, width, decay, skip, b_type, c_type, STATE, PER, UNROLL,
-            ENDS, WHOLE, FLUSH,
+            h, passed, read, t, stop, y_at, width, decay, skip, bias, b_type, c_type, STATE, PER,
+            UNROLL, ENDS, WHOLE, FLUSH,
         )  # fmt: skip
         at, read = _fetch(at, rows, t + 2 * UNROLL, stop, WORDS, UNROLL, ENDS, WHOLE)
         h, passed, y_at = _steps(
-            h, passed, others, t + UNROLL, stop, y_at, width, decay, skip, b_type, c_type, STATE, PER, UNROLL,
-            ENDS, WHOLE, FLUSH,
+            h, passed, others, t + UNROLL, stop, y_at, width, decay, skip, bias, b_type, c_type, STATE, PER,
+            UNROLL, ENDS, WHOLE, FLUSH,
         )  # fmt: skip
         t += 2 * UNROLL
     if ENDS:
