@@ -262,8 +262,9 @@ def test_no_attention_mask_is_made_where_inputs_have_none_fused_or_not(workload,
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
     module = copy.deepcopy(workload.module)
     expected = workload.forward(module, workload.inputs)
+    if any(type(m).__name__.endswith("SelfAttention") for m in workload.module.modules()):
+        assert masks, "attention goes by another way"
     if workload.fuse is not None:
-        assert masks
         workload.fuse(module)
         assert relative_error(workload.forward(module, workload.inputs), expected) < 1e-5
     assert not any(mask is not None for mask in masks), "a mask takes flash attention away"

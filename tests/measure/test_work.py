@@ -64,7 +64,7 @@ def test_a_mamba_has_a_convolution_and_a_scan():
     assert found["conv"]["flops"] == layers * 2 * 4 * tokens * d
     assert found["conv"]["bytes"] == layers * 4 * (2 * tokens * d + 5 * d)
     assert found["scan"]["flops"] == layers * (7 * n + 6) * tokens * d
-    assert found["scan"]["bytes"] == layers * 4 * (tokens * (4 * d + 2 * n) + d * n + 2 * d)  # decays, skip, bias
+    assert found["scan"]["bytes"] == layers * 4 * (tokens * (4 * d + 2 * n) + (n + 2) * d)
     assert set(found) == {"embedding", "linear", "conv", "scan"}
 
 
