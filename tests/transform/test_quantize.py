@@ -32,6 +32,15 @@ def test_a_precision_that_is_not_executed_is_simulated_and_says_why():
     assert len(rounded) == 12 and not any(isinstance(m, torch.nn.Linear) for m in module.modules())
 
 
+def test_a_precision_that_cannot_run_is_refused_before_anything_is_built():
+    with pytest.raises(
+        MissingResource, match=r"precision=fp8 cannot be executed on cpu .* on_missing=simulate"
+    ):
+        Precision("fp8", "fail").check("cpu")
+    Precision("fp8", "simulate").check("cpu")
+    Precision("auto", "fail").check("cpu")
+
+
 def test_on_missing_fail_refuses_to_simulate():
     with pytest.raises(MissingResource, match="on_missing=simulate"):
         Precision("fp8", "fail").cast(tiny_bert().module, "cpu")

@@ -31,6 +31,7 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
     """Run everything before timing; the transformed weights are written below ``folder``."""
     device = "cpu" if experiment.model.simulated else resolve(experiment.device)
     experiment.check_device(device)
+    experiment.precision.check(device)
     tell("stage", what="model", message=f"building {experiment.model.name}")
     known = experiment.model.footprint()
     check_memory(experiment, known, device)

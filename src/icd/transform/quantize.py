@@ -86,6 +86,15 @@ class Precision:
         """Whether the format's own arithmetic runs on ``device`` with this package."""
         return not self._obstacle(device)
 
+    def check(self, device: str) -> None:
+        """MissingResource where the format cannot be executed on ``device`` and must not be simulated."""
+        reason = self._obstacle(device)
+        if reason and self.on_missing == "fail":
+            raise MissingResource(
+                f"precision={self.resolve(device)} cannot be executed on {device} ({reason}) and "
+                "on_missing=fail; use on_missing=simulate or another precision"
+            )
+
     def _obstacle(self, device: str) -> str:
         """Why the format cannot be executed on ``device``; empty where it can."""
         name = self.resolve(device)
@@ -120,11 +129,7 @@ class Precision:
         copied = converted(module, device, torch.float32)
         if not reason:
             return self._eight_bits(copied, name, device, asked)
-        if self.on_missing == "fail":
-            raise MissingResource(
-                f"precision={name} cannot be executed on {device} ({reason}) and on_missing=fail; "
-                "use on_missing=simulate or another precision"
-            )
+        self.check(device)
         from icd.transform.rounding import round_linears
 
         rounded, layers = round_linears(copied, name, self.scales, self.group, self.static)
