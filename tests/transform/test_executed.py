@@ -13,7 +13,7 @@ from icd.transform.calibrate import attach_amax
 from icd.transform.executed import DynamicInt8Linear, EightBitLinear, on_cpu, on_cuda
 from icd.transform.quantize import Precision
 from icd.transform.rounding import STORED, RoundedLinear, quantise, round_linears
-from tests.tiny import mock, tiny_bert
+from tests.tiny import mock, tiny_bert, tiny_mamba
 
 
 def relative(a, b):
@@ -124,6 +124,8 @@ def test_int8_on_the_cpu_is_executed_and_the_record_names_kernel_and_layers():
     assert precision.executes("cpu") and record["source"] == "measured" and record["dtype"] == "int8"
     ((kernel, count),) = record["layers"].items()
     assert kernel.startswith("quantized::linear_dynamic (") and count == 12
+    assert record["scales_reason"] == "torch's dynamic int8 on a CPU has one input scale a call"
+    assert "layers_reason" not in record
     reference = workload.forward(workload.module, workload.inputs)
     with torch.inference_mode():
         error = relative(workload.forward(module, workload.inputs), reference)
@@ -141,6 +143,14 @@ def test_the_simulator_sees_the_layers_in_every_precision():
 def test_a_layer_on_the_cpu_is_replaced_wherever_it_lies():
     cast, layers = on_cpu(nn.Sequential(nn.Sequential(linear()), nn.ReLU()))
     assert isinstance(cast[0][0], DynamicInt8Linear) and sum(layers.values()) == 1
+
+
+def test_the_record_says_why_a_layer_keeps_its_precision():
+    precision = Precision("int8", "fail", weight_scales="group", group_size=16)
+    _, record = precision.cast(tiny_mamba().module, "cpu")  # its time steps have a rank of 8
+    assert record["layers"]["float32"] == 4 and sum(record["layers"].values()) == 8
+    assert record["layers_reason"].startswith("float32: widths that are no multiple of 16, or ")
+    assert "scales_reason" not in record
 
 
 @pytest.mark.parametrize("name", ["fp8", "int8"])

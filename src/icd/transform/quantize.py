@@ -148,21 +148,29 @@ class Precision:
         """The float32 copy ``module`` with executed linear layers; ``layers`` counts their kernels."""
         import torch
 
-        from icd.transform.executed import on_cpu, on_cuda
+        from icd.transform.executed import MULTIPLE, on_cpu, on_cuda
 
         cuda = device.startswith("cuda")
+        torch_s_own = not (cuda or self.group or self.static)
         if cuda:
             module, layers = on_cuda(module, name, self.scales, torch.bfloat16, self.group, self.static)
         else:
             module, layers = on_cpu(module, self.scales, self.group, self.static)
-        return module, {
+        other = "bfloat16" if cuda else "float32"
+        record = {
             **asked,
             "dtype": "float8_e4m3fn" if name == "fp8" else "int8",
-            "other_dtype": "bfloat16" if cuda else "float32",
+            "other_dtype": other,
             "source": "measured",
-            **self._spell(self.scales if cuda or self.group else "tensor"),
+            **self._spell("tensor" if torch_s_own else self.scales),
             "layers": layers,
         }
+        if other in layers:
+            widths = "" if torch_s_own else f"widths that are no multiple of {MULTIPLE}, or "
+            record["layers_reason"] = f"{other}: {widths}a class made of torch's linear layer"
+        if torch_s_own and self.scales == "row":
+            record["scales_reason"] = "torch's dynamic int8 on a CPU has one input scale a call"
+        return module, record
 
     def _spell(self, scales: str) -> dict[str, Any]:
         """What scales a cast has, for the record; ``scales``: those of inputs, if dynamic."""
