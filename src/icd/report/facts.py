@@ -50,11 +50,12 @@ def plain(value: Any) -> str:
 
 
 def executed(metrics: Mapping[str, Any]) -> list[tuple[str, Facts]]:
-    """What ran in each arm; the channels of its sites summed by group."""
+    """What ran in each arm, but for its plan; the channels of its sites summed by group."""
     groups = {str(s.get("site")): str(s.get("group")) for s in metrics.get("sites") or ()}
     out = []
     for arm, block in (metrics.get("arms") or {}).items():
         found = dict(block.get("executed") or {})
+        found.pop("plan", None)  # a table of its own
         widths = found.pop("sites", None) or {}
         sums: dict[str, list[int]] = {}
         for site, width in widths.items():

@@ -93,6 +93,7 @@ def context(run: Run) -> dict[str, Any]:
         "causes": rollback.causes(metrics) if rollback.triggered(metrics) else None,
         "sites": site_tables.sites(metrics),
         "executed": site_tables.executed(metrics),
+        "plan": site_tables.plan(metrics),
         "checks": facts.checks(metrics),
         "protocol": facts.protocol(run),
         "env": facts.flatten(run.env),

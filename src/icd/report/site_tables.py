@@ -78,6 +78,39 @@ def iterations(metrics: Mapping[str, Any]) -> Table:
     return table
 
 
+PLAN_HEADINGS = (
+    ("arm", ""),
+    ("group", ""),
+    ("kept", "channels"),
+    ("sites", ""),
+    ("layer whole", "ms"),
+    ("layer cut", "ms"),
+    ("cut was slower", "rounds"),
+    ("chosen", ""),
+)
+
+
+def plan(metrics: Mapping[str, Any]) -> Table:
+    """What ``runtime=auto`` measured: one row an arm and kind of site; empty for other engines."""
+    table = Table(PLAN_HEADINGS)
+    for arm, block in (metrics.get("arms") or {}).items():
+        for row in dig(block, "executed", "plan") or ():
+            lost, rounds = row.get("slower_rounds"), row.get("rounds")
+            table.rows.append(
+                [
+                    Cell(arm, kind="name"),
+                    Cell(text_of(row.get("group")), kind="text"),
+                    Cell(f"{number(row.get('kept'))} / {number(row.get('size'))}"),
+                    Cell(number(row.get("sites"))),
+                    Cell(number(row.get("masked_ms"))),
+                    Cell(number(row.get("compact_ms"))),
+                    table.cell(DASH if lost is None else f"{lost} of {rounds}"),
+                    Cell({"compact": "cut", "masked": "whole"}.get(row.get("chosen"), DASH)),
+                ]
+            )
+    return table
+
+
 def executed(metrics: Mapping[str, Any]) -> Table:
     """One row an arm, one column a recorded fact of what ran."""
     found = {arm: dict(pairs) for arm, pairs in facts.executed(metrics)}
