@@ -52,6 +52,20 @@ def test_chunked_survives_decays_that_underflow():
     assert out.isfinite().all() and relative_error(out, reference.scan(*given)) < 1e-5
 
 
+def test_compiling_does_not_unroll_time():
+    nodes = []
+
+    def count(module, inputs):
+        nodes.append(len(module.graph.nodes))
+        return module
+
+    given = arguments(1, 200, 8, 16)
+    compiled = torch.compile(lambda *a: chunked.scan(*a) + 1, backend=count, fullgraph=True)
+    with torch.inference_mode():
+        assert relative_error(compiled(*given), chunked.scan(*given) + 1) < 1e-6
+    assert len(nodes) == 1 and nodes[0] < 20
+
+
 def test_in_double_the_state_is_double():
     given = [x.double() for x in arguments(2, 37, 24, 16)]
     assert chunked.scan(*given).dtype == torch.float64
