@@ -101,6 +101,13 @@ def test_reuse_decay_and_max_len_bound_what_further_operators_add():
     assert weights(workload, reuse_decay=1.0).sum() > full.sum()
 
 
+def test_mambas_scan_is_one_operator_whatever_its_length():
+    """So that W does not depend on how the scan is cut on the machine that builds it."""
+    short, long = (trace(tiny.tiny_mamba(default_seq_len=length)) for length in (12, 150))
+    assert len(short.names) == len(long.names)
+    assert sum("selective_scan" in name for name in long.names) == 2  # one a layer
+
+
 def test_pairs_count_by_the_bytes_that_their_operators_read():
     workload = FAMILIES["mamba"]
     operators = trace(workload)

@@ -17,8 +17,9 @@ Every operator that reads a weight tied to the site is an event. For channels i 
 down-projection behind its activation meet, so that a channel that writes what another one reads is its
 neighbour. ``reuse_decay``: what a further hop leaves of the chance that a line is still in the cache.
 ``max_len``: two events count only when at most that many operators apart in the order of execution, however
-short a residual connection makes the way between them; it bounds unrolled loops over time too. Biases and
-other tensors of one dimension are not counted: they say nothing about which channels go together.
+short a residual connection makes the way between them; it bounds unrolled loops over time too (Mamba's
+scan is one operator, whatever its length, but for ``model.scan=reference``). Biases and other
+tensors of one dimension are not counted: they say nothing about which channels go together.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ every pass, and what the flush counts itself drops out of
     cold  XF - X     a forward right behind a flush
 
 with F the forward and X the flush (`icd.measure.cold.Flush`). Warm is the steady state: lines that the
-forward before left modified are counted where they are written back. Lines that a forward itself leaves
-modified at its end are counted in neither.
+forward before left modified are counted where they are written back, and stand for those that the second one
+leaves modified. Cold counts neither: what a forward leaves modified at its end is not in it.
 """
 
 from __future__ import annotations
