@@ -4,8 +4,7 @@
 
 For every arm of every run (those in docs/results by default): the share of bytes read that did not come from
 DRAM, and DRAM bytes a token, as the counters said and as the simulator says for layers of the widths that the
-arm executed. ``cache``: warm, or as ncu left it in records made before differences of graphs were taken
-(`icd.measure.regimes`). Needs no GPU: shapes are all that the simulator reads.
+arm executed, caches warm. Needs no GPU: shapes are all that the simulator reads.
 """
 
 from __future__ import annotations
@@ -65,8 +64,6 @@ def compared(run: Path) -> Iterator[dict[str, Any]]:
     model, config = metrics["model"]["name"], metrics["config"]
     workload = build(Cell(model, config["batch_size"], config["seq_len"]), "cpu")
     device = h200()
-    counts = json.loads((run / "ncu.json").read_text("utf-8"))["runs"]
-    cache = "warm" if all("graphs" in entry for entry in counts) else "as ncu left it"
     for name, arm in arms.items():
         small = cut(workload, {site: width for site, (width, _) in arm["executed"]["sites"].items()})
         step = Masked(64, 64).prepare(small, Precision("fp32", "fail"), "cpu")
@@ -75,7 +72,6 @@ def compared(run: Path) -> Iterator[dict[str, Any]]:
         counted = arm["l2"]
         row = {
             "run": run.resolve().name,
-            "cache": cache,
             "model": model,
             "batch": config["batch_size"],
             "seq_len": config["seq_len"],

@@ -384,6 +384,7 @@ FORGERIES = {
     "profiles of the smaller graph left out": every_run(lambda run: run.pop("base")),
     "no differences": every_run(no_difference),
     "counters of another schema": recounted(lambda ncu: ncu.update(schema="icd.ncu/9")),
+    "counters without a schema": recounted(lambda ncu: ncu.pop("schema")),
     "figures of a process that failed": recounted(lambda ncu: ncu["processes"][0].update(
         attempts=[{"ok": False, "reason": "x", "seconds": 1.0}])),
     "another engine was profiled": every_run(lambda run: run["executed"].update(engine="other")),

@@ -41,9 +41,6 @@ DIFFERENCES = (
     "less the flush. What a forward leaves modified in the cache at its end is counted warm, where the next "
     "one pushes it out, and not cold."
 )
-AS_LEFT_BY_NCU = (
-    "In this run both are figures of a cache as the profiler's passes left it: neither warm nor cold."
-)
 SIMULATED = (
     "Warm: the cache holds what the forward before left; cold: it was flushed. DRAM bytes of a simulated "
     "cache are reads alone, without what is written back."
@@ -106,10 +103,7 @@ def comparisons(metrics: Mapping[str, Any]) -> Table:
 
 def regimes(ncu: Mapping[str, Any]) -> str:
     """What warm and cold mean in this run; ``ncu``: ``ncu.json``, empty where the cache was simulated."""
-    runs = ncu.get("runs") or ()
-    if not runs:
-        return SIMULATED
-    return DIFFERENCES if all("graphs" in run for run in runs) else AS_LEFT_BY_NCU
+    return DIFFERENCES if ncu.get("runs") else SIMULATED
 
 
 def kernels(ncu: Mapping[str, Any]) -> Table:

@@ -20,8 +20,10 @@ CAPTURED = {"cuda_graph": True, "cuda_graph_when_timed": False}  # of an arm tha
 
 def counters(run: Recorded, ncu: Mapping[str, Any], arms: Mapping[str, Any]) -> list[str]:
     """What ``ncu.json`` must hold; ``arms``: of the record of this measurement."""
-    if ncu.get("schema", SCHEMA) != SCHEMA:
-        return [f"ncu.json: schema {ncu['schema']!r}; expected {SCHEMA}"]
+    if (
+        ncu.get("schema", None if ncu["runs"] else SCHEMA) != SCHEMA
+    ):  # older ones are believed without figures
+        return [f"ncu.json: schema {ncu.get('schema')!r}; expected {SCHEMA}"]
     return [*visited(run, ncu, list(arms)), *executed(run, ncu, arms), *regimes(ncu)]
 
 
@@ -74,35 +76,29 @@ def executed(run: Recorded, ncu: Mapping[str, Any], arms: Mapping[str, Any]) -> 
 
 def regimes(ncu: Mapping[str, Any]) -> list[str]:
     """What is subtracted is what other profiles counted: warm subtracts the graph that cold profiles, cold
-    the profiles in ``base``. Records without ``schema`` have no ``base``, the first of them no differences.
+    the profiles in ``base``.
     """
-    whole, out = "schema" in ncu, []
-    if len({"graphs" in entry for entry in ncu["runs"]}) > 1:
-        out.append("ncu.json: some of its runs are differences of two graphs and some are not")
+    out = []
     profiles = {
         (entry["repetition"], entry["arm"], entry["regime"]): [
             launch["profiled"] for launch in entry["launches"]
         ]
         for entry in ncu["runs"]
-        if "graphs" in entry
     }
     for number, entry in enumerate(ncu["runs"]):
         where = f"ncu.json: runs[{number}]"
-        missing = [key for key in ("graphs", "base") if key not in entry] if whole else []
+        missing = [key for key in ("graphs", "base") if key not in entry]
         if missing:
             out.append(f"{where}: it has no {' and no '.join(missing)}")
-        if "graphs" not in entry:
             continue
         out += differ(entry["graphs"], list(GRAPHS[entry["regime"]]), f"{where}.graphs")
-        base = entry.get("base")
-        if base is not None and len(base) != LAUNCHES:
+        base = entry["base"]
+        if len(base) != LAUNCHES:
             out.append(f"{where}.base: expected {LAUNCHES} profiles, got {len(base)}")
         if entry["regime"] == "warm":
             cold = profiles[entry["repetition"], entry["arm"], "cold"]
-            if base is not None:
-                out += differ(base, cold, f"{where}.base")
-            base = cold
-        for launch in entry["launches"] if base else ():
+            out += differ(base, cold, f"{where}.base")
+        for launch in entry["launches"]:
             again = {metric: statistics.median(sums[metric] for sums in base) for metric in UNITS}
             out += differ(launch["subtracted"], again, f"{where}.subtracted")
     return out
@@ -119,7 +115,7 @@ def profiled(samples: Sequence[Sample], ncu: Mapping[str, Any], tokens: int) -> 
             out.append(f"ncu.json: runs[{number}]: what is subtracted differs between its launches")
         for launch in entry["launches"]:
             where = f"ncu.json: runs[{number}]"
-            out += counted(launch, tokens, where, subtracted="graphs" in entry, clipped="schema" not in ncu)
+            out += counted(launch, tokens, where)
     kinds = {s.metric for s in expected}
     there = [s for s in samples if s.metric in kinds or (ncu["runs"] and s.metric.startswith("l2_"))]
     if sorted(map(repr, there)) != sorted(map(repr, expected)):
@@ -135,26 +131,18 @@ def profiled(samples: Sequence[Sample], ncu: Mapping[str, Any], tokens: int) -> 
     return out
 
 
-def counted(
-    launch: Mapping[str, Any], tokens: int, where: str, *, subtracted: bool, clipped: bool
-) -> list[str]:
-    """One launch: its sums from what two graphs counted, its figures from the sums.
-
-    ``subtracted``: whether it says so; records made before differences were taken hold sums alone.
-    ``clipped``: whether a difference below 0 stands as 0, as in records without ``schema``.
-    """
-    out, noise = [], 0.0
-    if subtracted:
-        again = difference(launch["profiled"], launch["subtracted"])
-        if isinstance(again, Failure):
-            return [f"{where}: {again.reason}"]
-        if clipped:
-            again = {metric: max(value, 0.0) for metric, value in again.items()}
-        out += differ(launch["sums"], again, f"{where}.sums")
-        noise = slack_bytes(launch["profiled"])
-    found = rates(Profile((Kernel("", launch["sums"]),)), tokens, noise)
+def counted(launch: Mapping[str, Any], tokens: int, where: str) -> list[str]:
+    """One launch: its sums from what two graphs counted, its figures from the sums."""
+    again = difference(launch["profiled"], launch["subtracted"])
+    if isinstance(again, Failure):
+        return [f"{where}: {again.reason}"]
+    out = differ(launch["sums"], again, f"{where}.sums")
+    found = rates(Profile((Kernel("", launch["sums"]),)), tokens, slack_bytes(launch["profiled"]))
     if isinstance(found, Failure):
         return [*out, f"{where}: {found.reason}"]
-    counters = {"results", "sums", *(("profiled", "subtracted") if subtracted else ())}
-    figures = {key: value for key, value in launch.items() if key not in counters}
+    figures = {
+        key: value
+        for key, value in launch.items()
+        if key not in ("results", "sums", "profiled", "subtracted")
+    }
     return out + differ(figures, vars(found), where)
