@@ -49,7 +49,8 @@ def draw(table: Path, picture: Path) -> None:
         top = 1.5 * max(float(r["median_ms"]) for r in found if r["engine"] == "dense")
         beyond = [r for r in found if float(r["median_ms"]) > top]
         for k, row in enumerate(beyond):
-            said = f"{row['engine']}: {float(row['median_ms']):.3g} ms"
+            ms = float(row["median_ms"])
+            said = f"{row['engine']}: {ms:.0f} ms" if ms >= 100 else f"{row['engine']}: {ms:.3g} ms"
             axis.text(0.97, 0.95 - 0.08 * k, said, transform=axis.transAxes, ha="right", va="top", fontsize=8)
         axis.set_ylim(0, top)
         axis.set_title(title, fontsize=10)
