@@ -21,7 +21,7 @@ from icd.model.mock import Mock
 from icd.pipeline import measurement, prepare, run
 from icd.pipeline.profiling import profile_arms
 from icd.stats import width
-from icd.stats.design import rounds, seed_of
+from icd.stats.design import building, rounds, seed_of
 from tests.pipeline.test_profiling import asked, written
 from tests.tiny import mock
 
@@ -93,6 +93,10 @@ class Child:
             ],
             "no_energy": stuck,
             "no_cold": "measure.cold_rounds=0",
+            "built": [
+                [names[i] for i in building(len(names), process, k, measure.allocations, seed)]
+                for k in range(measure.allocations)
+            ],
             "throttling": [],
             "stopped": width.process(process, stopped),
             "blocks": [

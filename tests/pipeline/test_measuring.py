@@ -6,8 +6,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from icd.pipeline import measuring
 from icd.pipeline.arms import Prepared
 from icd.pipeline.measuring import load_values
+from icd.pipeline.prepare import prepare as prepared_by_icd
+from icd.stats.design import rounds, seed_of
+from tests.pipeline.fake_run import experiment
 from tests.tiny import tiny_mamba
 
 NAME = "layers.0.mixer.D"
@@ -34,3 +38,20 @@ def test_what_was_not_transformed_is_there_once_and_the_dense_model_keeps_its_ow
 def test_weights_that_the_model_does_not_know_are_refused(tmp_path):
     with pytest.raises(ValueError, match="unknown to the model"):
         load_values(prepared(tmp_path, {"nowhere": torch.ones(1)}))
+
+
+def test_arms_are_built_in_a_balanced_order_and_measured_and_told_of_in_their_own(tmp_path, monkeypatch):
+    made, names = experiment("measure.allocations=3", "pipeline.arms=[linear,aa]"), []
+    prepare = measuring.step_of
+    monkeypatch.setattr(
+        measuring, "step_of", lambda run, arm, *rest: names.append(arm.name) or prepare(run, arm, *rest)
+    )
+    arms = prepared_by_icd(made, tmp_path, lambda *event, **_: None)
+    out = [measuring.measure(made, arms, process, "cpu", lambda *event, **_: None) for process in range(2)]
+    built = [order for process in out for order in process["built"]]
+    assert [name for order in built for name in order] == names
+    assert all(a == b[::-1] for a, b in zip(built[::2], built[1::2], strict=True))
+    assert all(list(p["checks"]) == list(p["executed"]) == ["linear", "aa"] for p in out)
+    first = [s.arm for s in out[0]["samples"] if (s.metric, s.allocation, s.round) == ("latency_ms", 1, 0)]
+    seeded = rounds(2, 4, seed_of(made.seed, 0, 1))[0]
+    assert first == [("linear", "aa")[i] for i in seeded]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icd.stats.design import rounds
+from icd.stats.design import building, rounds
 
 ARMS = st.integers(1, 9)
 SEED = st.integers(0, 2**32 - 1)
@@ -50,3 +50,15 @@ def test_orders_are_lists_of_plain_integers():
 def test_impossible_designs_are_refused(n, length):
     with pytest.raises(ValueError, match="expected at least 1 arm"):
         rounds(n, length, 0)
+
+
+@given(ARMS, st.integers(1, 3), SEED)
+def test_over_the_processes_every_arm_is_built_at_every_place(n, allocations, seed):
+    orders = [building(n, p, k, allocations, seed) for p in range(n) for k in range(allocations)]
+    assert orders == rounds(n, len(orders), (seed + 1) * 1009 * 1013 - 1)
+    assert all({order[place] for order in orders} == set(range(n)) for place in range(n))
+
+
+def test_no_round_is_ordered_by_the_number_that_orders_what_is_built():
+    assert building(6, 0, 0, 1, 0) != rounds(6, 1, 0)[0]
+    assert len({str([building(6, p, 0, 1, seed) for p in range(3)]) for seed in range(20)}) == 20

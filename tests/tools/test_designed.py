@@ -62,8 +62,7 @@ def test_rounds_behind_a_stop_that_was_precise_enough_are_found():
 def test_what_a_process_says_of_its_blocks_is_what_the_samples_hold(change):
     taken = samples(4, iterations=3)
     told = {"metric": "latency_ms", "allocation": 0, "rounds": 4, "iterations": 3}
-    assert blocks(taken, [{"blocks": [told]}], whole=True) == []
-    assert blocks(taken, [{"blocks": [{**told, **change}]}], whole=False) != []
-    assert blocks(taken, [{"blocks": [told, {**told, "allocation": 7}]}], whole=False) != []
-    assert blocks(taken, [{}], whole=False) == []
-    assert blocks(taken, [{}], whole=True) == ["env.json: process 0 does not say its blocks"]
+    assert blocks(taken, [{"blocks": [told]}]) == []
+    assert blocks(taken, [{"blocks": [{**told, **change}]}]) != []
+    assert blocks(taken, [{"blocks": [told, {**told, "allocation": 7}]}]) != []
+    assert blocks(taken, [{}]) == ["env.json: process 0 does not say its blocks"]

@@ -280,6 +280,12 @@ def uncounted(metrics, folder):
     (folder / "ncu.json").write_text(json.dumps(ncu))
 
 
+def other_places(metrics, folder):
+    env = read_json(folder / "env.json")
+    env["measured"][1]["built"][0].reverse()
+    (folder / "env.json").write_text(json.dumps(env))
+
+
 def text(file, old, new):
     def change(metrics, folder):
         before = (folder / file).read_text()
@@ -399,6 +405,7 @@ FORGERIES = {
         r"(?m)^(1,iterative,\d+),[^,]+,", r"\1,7.0,", (folder / "power.csv").read_text())),
     "iterations of a block": text("env.json", '"iterations": 1', '"iterations": 2'),
     "rounds of a process": text("env.json", '"rounds": 2', '"rounds": 3'),
+    "arms built in another order": other_places,
     "blocks that no process tells of": text("env.json", '"blocks"', '"bricks"'),
     "a latency": sample("latency_ms", value=9.0),
     "the order of a round": sample("latency_ms", order=5),
@@ -449,7 +456,6 @@ def test_without_graphs_a_forgery_is_still_found(measured, tmp_path, name):
 def test_a_table_that_says_something_else_is_found_and_every_difference_exits_6(measured, tmp_path, capsys):
     out = shutil.copytree(measured, tmp_path / "copy")
     assert tool.main([str(out)]) == Exit.DONE
-    assert "before icd.ncu/2" not in capsys.readouterr().out
     text("report.csv", "iterative_vs_linear", "iterative_vs_nothing")(None, out)
     write_sums(out)
     assert tool.main([str(out)]) == Exit.VERIFICATION_FAILED

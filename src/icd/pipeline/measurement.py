@@ -16,8 +16,8 @@ from icd.pipeline.isolate import Listener, run_child
 from icd.pipeline.profiling import L2Record, profile_arms
 
 AROUND = (
-    *("throttling", "no_energy", "no_cold", "blocks", "load_start", "load_1min", "clocks_set"),
-    "other_processes",
+    *("throttling", "no_energy", "no_cold", "built", "blocks", "load_start", "load_1min"),
+    *("clocks_set", "other_processes"),
 )
 Log = Callable[..., None]
 

@@ -24,7 +24,7 @@ from icd.pipeline.experiment import Experiment
 from icd.pipeline.judging import describe, judge
 from icd.pipeline.simulating import simulate_steps
 from icd.pipeline.timing import Timing
-from icd.stats.design import seed_of
+from icd.stats.design import building, seed_of
 from icd.transform.permute import permute
 
 Tell = Callable[..., None]
@@ -36,6 +36,7 @@ def measure(
     """Samples, checks, quality and what was executed, of one process.
 
     ``power``: rows of power.csv; ``no_energy``, ``no_cold``: why there is none; ``throttling``: reasons seen;
+    ``built``: the arms of each allocation in the order in which they were built;
     ``work``, ``hardware``: operators of each arm's forward, and the device's figures, of the first process;
     ``other_processes``: the most that computed on the GPU beside it, before the timed rounds or behind them;
     ``stopped``, ``blocks``, ``load_start``, ``load_1min``, ``clocks_set``: see
@@ -60,9 +61,12 @@ def measure(
         progress(tell, "measuring", protocol.allocations * protocol.rounds),
     )
     beside: list[int | None] = []
+    built: list[list[str]] = []
     for allocation in range(protocol.allocations):
         fresh: dict[str, Step] = {}
-        for arm in prepared.arms:  # one at a time: what was laid out goes when its step is there
+        order = building(len(prepared.arms), process, allocation, protocol.allocations, experiment.seed)
+        built.append([prepared.arms[i].name for i in order])
+        for arm in (prepared.arms[i] for i in order):  # what was laid out goes when its step is there
             own = lay_out(arm, values, experiment.seed, process, allocation)
             fresh[arm.name] = step_of(experiment, arm, own, device)
             if allocation == 0:
@@ -70,7 +74,8 @@ def measure(
                 checks[arm.name] = engine_check(
                     arm.name, fresh[arm.name], own, own.inputs, tolerance, check_device(own, device)
                 )
-        steps = fresh  # those of the allocation before lived on until now, so that these lie elsewhere
+        # those of the allocation before lived on until now, so that these lie elsewhere
+        steps = {arm.name: fresh[arm.name] for arm in prepared.arms}
         if allocation == 0:
             executed = {name: describe(step, simulated) for name, step in steps.items()}
             if process == 0:
@@ -104,7 +109,8 @@ def measure(
         "throttling": sorted(timing.throttling | energy.throttling),
         "other_processes": max((n for n in beside if n is not None), default=None),
         **timing.summary(),
-        "checks": checks,
+        "built": built,
+        "checks": {arm.name: checks[arm.name] for arm in prepared.arms},
         "quality": quality,
         "work": work,
         "hardware": resolve(experiment.hardware, device, simulated=simulated) if process == 0 else None,

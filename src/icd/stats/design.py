@@ -1,8 +1,12 @@
-"""The order of the arms inside each round.
+"""The order of the arms inside each round, and that in which they are built.
 
 An arm runs warmer, and with a fuller cache, behind another one. In a Williams design every arm precedes
 every other one equally often, and takes every position equally often, so that neither what ran before
 nor a drift favours an arm. E. J. Williams, Aust. J. Sci. Res. A 2 (1949), 149-168.
+
+Where an arm's weights lie follows from what was built before it, and a fresh process places them alike:
+built in the same order everywhere, an arm keeps the luck of its place through all processes, and no interval
+over processes shows it.
 """
 
 from __future__ import annotations
@@ -32,6 +36,16 @@ def rounds(n_arms: int, n_rounds: int, seed: int) -> list[list[int]]:
 def seed_of(seed: int, process: int, allocation: int) -> int:
     """The seed of the rounds of one allocation; cold and energy rounds take the number behind the last."""
     return (seed * 1009 + process) * 1013 + allocation
+
+
+def building(n_arms: int, process: int, allocation: int, allocations: int, seed: int) -> list[int]:
+    """In which order an allocation's copies of the arms are built; ``allocations``: how many a process has.
+
+    All orders of a run are one call's `rounds`, so that over processes and allocations every arm is built
+    at every place, and behind every other arm, about equally often.
+    """
+    number = process * allocations + allocation
+    return rounds(n_arms, number + 1, seed_of(seed + 1, 0, 0) - 1)[number]
 
 
 def cycle_length(n_arms: int) -> int:

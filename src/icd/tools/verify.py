@@ -13,7 +13,6 @@ from pathlib import Path
 
 from icd.errors import ConfigError, Exit, IcdError, MissingResource
 from icd.pipeline.files import check_sums
-from icd.pipeline.profiling import SCHEMA
 from icd.pipeline.sweep import FILE, finished_cells, judge
 from icd.stats.derive import equal
 from icd.tools.recheck.choices import checked, configured, gated, tagged
@@ -21,13 +20,11 @@ from icd.tools.recheck.figures import rollback, statistics, stops
 from icd.tools.recheck.layouts import costs, iterations
 from icd.tools.recheck.logged import logged
 from icd.tools.recheck.raw import raw
-from icd.tools.recheck.recorded import Recorded, load, read_json
+from icd.tools.recheck.recorded import Recorded, load
 from icd.tracking.projection import is_sweep
 
 WITHOUT = "--without-graphs"  # for an archive that leaves out W, the largest part of a run
 TAKEN = " without its graphs (C, Q and J taken as recorded)"
-
-OLDER = f"; a record of before {SCHEMA}, which tells less (docs/SOP.md)"
 
 Check = Callable[[Recorded], list[str]]
 CHECKS: tuple[Check, ...] = (
@@ -53,8 +50,7 @@ def main(words: Sequence[str]) -> int:
             for problem in problems[:20]:
                 print(f"  {problem}")
         else:
-            said = f"verified{'' if graphs else TAKEN}; every statistic follows from its raw samples"
-            print(f"{word}: {said}{OLDER if older(folder) else ''}")
+            print(f"{word}: verified{'' if graphs else TAKEN}; every statistic follows from its raw samples")
     return int(code)
 
 
@@ -68,12 +64,6 @@ def verify(folder: Path, *, graphs: bool = True) -> list[str]:
     except (OSError, ValueError) as error:
         return [*problems, f"the record cannot be read: {error}"]
     return problems + [problem for check in CHECKS for problem in ask(check, run)]
-
-
-def older(folder: Path) -> bool:
-    """Whether the run, or a cell of the sweep, was recorded before its counters had a schema."""
-    cells = finished_cells(folder) if is_sweep(folder) else [folder]
-    return any("schema" not in read_json(cell / "ncu.json") for cell in cells)
 
 
 def ask(check: Check, run: Recorded) -> list[str]:

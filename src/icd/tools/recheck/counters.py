@@ -20,10 +20,8 @@ CAPTURED = {"cuda_graph": True, "cuda_graph_when_timed": False}  # of an arm tha
 
 def counters(run: Recorded, ncu: Mapping[str, Any], arms: Mapping[str, Any]) -> list[str]:
     """What ``ncu.json`` must hold; ``arms``: of the record of this measurement."""
-    if (
-        ncu.get("schema", None if ncu["runs"] else SCHEMA) != SCHEMA
-    ):  # older ones are believed without figures
-        return [f"ncu.json: schema {ncu.get('schema')!r}; expected {SCHEMA}"]
+    if ncu["schema"] != SCHEMA:
+        return [f"ncu.json: schema {ncu['schema']!r}; expected {SCHEMA}"]
     return [*visited(run, ncu, list(arms)), *executed(run, ncu, arms), *regimes(ncu)]
 
 

@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any
 
 from icd.contracts import Sample
-from icd.stats.design import cycle_length, rounds, seed_of
+from icd.stats.design import building, cycle_length, rounds, seed_of
 from icd.stats.width import widest_pct
 from icd.tools.recheck.recorded import Recorded, differ
 
@@ -86,6 +86,17 @@ def orders(
                 yield (metric, process, 0, taken[process, 0] + number), order
 
 
+def places(run: Recorded, processes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The arms were built in the balanced order; a process that tells of none built them as they stand."""
+    names, allocations = list(run.metrics["arms"]), run.lock["measure"]["allocations"]
+    out = []
+    for number, process in enumerate(processes):
+        orders = (building(len(names), number, k, allocations, run.lock["seed"]) for k in range(allocations))
+        again = [[names[i] for i in order] for order in orders]
+        out += differ(process.get("built", again), again, f"env.json: built of process {number}")
+    return out
+
+
 def rounds_taken(samples: Iterable[Sample]) -> dict[tuple[int, int], int]:
     """Rounds of latency by process and allocation; 0 where there are none."""
     taken: dict[tuple[int, int], int] = defaultdict(int)
@@ -127,11 +138,8 @@ def medians(samples: Iterable[Sample]) -> list[Sample]:
     ]
 
 
-def blocks(samples: Iterable[Sample], processes: Sequence[Mapping[str, Any]], *, whole: bool) -> list[str]:
-    """Rounds and iterations of a block are what each process said in env.json.
-
-    ``whole``: whether all must have said it, as in records since ``icd.ncu/2``.
-    """
+def blocks(samples: Iterable[Sample], processes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Rounds and iterations of a block are what each process said in env.json."""
     found: dict[tuple[int, str, int], list[int]] = defaultdict(lambda: [0, 0])
     for s in samples:
         if s.metric in ("latency_ms", "latency_cold_ms"):
@@ -140,7 +148,7 @@ def blocks(samples: Iterable[Sample], processes: Sequence[Mapping[str, Any]], *,
     out = []
     for number, process in enumerate(processes):
         if "blocks" not in process:
-            out += [f"env.json: process {number} does not say its blocks"] if whole else []
+            out.append(f"env.json: process {number} does not say its blocks")
             continue
         again = [
             {"metric": metric, "allocation": allocation, "rounds": most[0], "iterations": most[1]}

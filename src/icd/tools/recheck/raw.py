@@ -16,7 +16,7 @@ from icd.pipeline.profiling import SUFFIX
 from icd.pipeline.rollback import FOLDER
 from icd.samples import read_samples
 from icd.tools.recheck.counters import counters, profiled
-from icd.tools.recheck.designed import ENERGY, blocks, design
+from icd.tools.recheck.designed import ENERGY, blocks, design, places
 from icd.tools.recheck.recorded import Recorded, differ, read_json
 
 UNIT = {
@@ -73,9 +73,10 @@ def files(
         if UNIT.get(s.metric) != s.unit or not (profiled_apart or s.source == sources.get(s.arm)):
             out.append(f"samples.csv.gz: {s.metric} of {s.arm}: unit {s.unit} or source {s.source}")
             break
+    out += places(run, processes)
     if not run.simulated:
         out += design(run, samples, processes)
-        out += blocks(samples, processes, whole="schema" in ncu)
+        out += blocks(samples, processes)
     return [
         *out,
         *energy(samples),
