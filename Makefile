@@ -46,6 +46,7 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 ui: $(VENV)/.run
+	@echo "the table of runs: http://127.0.0.1:5000/#/experiments/1/runs"
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1
 
 bench-solver: $(VENV)/.dev
