@@ -1,16 +1,23 @@
 """The planner: measured choices, one a shape and density, remembered, and never a changed function."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+import torch
 
+from icd.contracts import Site, TensorAxis
+from icd.pipeline.arms import sliced_layout
 from icd.pipeline.checks import relative_error
-from icd.runtime import planner
+from icd.runtime import plan_cache, planner
 from icd.runtime.auto import Auto
 from icd.runtime.compact import Compact
 from icd.runtime.masked import Masked
 from icd.runtime.one_layer import one_layer
+from icd.runtime.plan_cache import plan_key
+from icd.runtime.tiles import kept_everywhere
+from icd.transform.permute import permute
 from icd.transform.quantize import Precision
 from tests.runtime.test_engines import gather, pruned
 from tests.tiny import mock, tiny_bert, tiny_mamba
@@ -61,6 +68,143 @@ def test_equal_layers_are_measured_once_and_remembered(clock):
     assert clock["runs"] > runs
 
 
+def test_layers_of_one_kind_are_one_question_whichever_of_them_an_arm_gathered(clock):
+    workload = pruned(tiny_bert())
+    layouts = {s.name: sliced_layout(workload.live_mask(s)) for s in workload.sites if s.group == "neurons"}
+    second = {"encoder.layer.1.neurons": layouts["encoder.layer.1.neurons"]}
+    clock["slope"] = -1.0
+    both = Auto(64, 16).prepare(permute(workload, layouts), FP32, "cpu").executed
+    clock["slope"] = 1.0  # whoever measures again finds otherwise
+    one = Auto(64, 16).prepare(permute(workload, second), FP32, "cpu").executed
+    heads, rows = (
+        [row for row in said["plan"] if row["group"] == group]
+        for said, group in ((one, "heads"), (one, "neurons"))
+    )
+    assert [row["sites"] for row in rows] == [1] and all(row["cached"] for row in heads + rows)
+    assert both["sites"] == one["sites"] and one["sites"]["encoder.layer.1.neurons"] == [256, 256]
+
+
+class Feed(torch.nn.Module):
+    """Residual feed-forward layers, of which the forward asks for all, by number."""
+
+    def __init__(self, inner, width=32, size=64):
+        super().__init__()
+        self.layers = torch.nn.ModuleList(
+            torch.nn.ModuleDict(
+                {
+                    "up": torch.nn.Linear(width, size),
+                    "more": torch.nn.Linear(size, n),
+                    "down": torch.nn.Linear(n, width),
+                }
+            )
+            for n in inner
+        )
+
+    def forward(self, x):
+        for k in range(len(self.layers)):
+            layer = self.layers[k]
+            x = x + layer["down"](layer["more"](layer["up"](x)))
+        return x
+
+
+class Numbered(Feed):
+    def forward(self, x):
+        assert len(self.layers) == 2, "two layers"
+        return super().forward(x)
+
+
+class Chain(torch.nn.Module):
+    """Linear layers in a list: a site lies between two of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.ModuleList([torch.nn.Linear(32, 64), torch.nn.Linear(64, 32)])
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def tied(name, up, down):
+    axes = TensorAxis(f"{up}.weight", 0), TensorAxis(f"{up}.bias", 0), TensorAxis(f"{down}.weight", 1)
+    return Site(name, 64, axes, "neurons", down)
+
+
+def of(module, *sites):
+    """A pruned workload of ``module`` with the live channels in front."""
+    torch.manual_seed(0)
+    inputs = {"x": torch.randn(2, 3, 32)}
+    workload = dataclasses.replace(mock().build(), module=module.eval().requires_grad_(False), inputs=inputs)
+    workload = dataclasses.replace(workload, forward=lambda m, given: m(**given), sites=sites)
+    return gather(pruned(workload))
+
+
+FEED = tuple(tied(f"{k}.neurons", f"layers.{k}.up", f"layers.{k}.more") for k in range(2))
+
+
+@pytest.mark.parametrize(
+    ("build", "timed"),
+    [
+        (lambda: of(Feed((64, 64)), *FEED), "one layer"),
+        (lambda: of(Numbered((64, 64)), *FEED), "whole model"),
+        (lambda: of(Chain(), tied("neurons", "layers.0", "layers.1")), "whole model"),
+    ],
+    ids=["repeated", "a forward that wants all layers", "a site across layers"],
+)
+def test_what_does_not_run_as_one_layer_or_is_not_in_one_is_timed_in_the_whole_model(build, timed, clock):
+    workload = build()
+    for cached in (False, True):
+        step = Auto(64, 8).prepare(workload, FP32, "cpu")
+        (row,) = step.executed["plan"]
+        assert (row["timed"], row["cached"], row["sites"]) == (timed, cached, len(workload.sites))
+        assert row["compact_ms"] < row["masked_ms"]  # something was cut
+        assert all(kept == 32 for kept, _ in step.executed["sites"].values())
+        assert relative_error(step(), workload.forward(workload.module, workload.inputs)) < 1e-5
+
+
+def test_layers_of_other_shapes_are_questions_of_their_own(clock):
+    step = Auto(64, 8).prepare(of(Feed((64, 96)), *FEED), FP32, "cpu")
+    assert [row["sites"] for row in step.executed["plan"]] == [1, 1]
+    assert len({row["masked_ms"] for row in step.executed["plan"]}) == 2
+
+
+def test_everything_that_decides_times_decides_where_they_are_kept(monkeypatch):
+    def key(workload, precision=FP32, compile=False, graph=False, cols=16):
+        one = one_layer(workload, workload.sites[0])
+        keep, _ = kept_everywhere(one, cols)
+        return plan_key(one, keep, precision, "cpu", compile, graph)
+
+    workload = gather(pruned(tiny_bert()))
+    inputs = workload.inputs["input_ids"]
+    keys = [
+        key(workload),
+        key(workload, Precision("bf16", "fail")),
+        key(workload, Precision("int8", "fail", scales="tensor")),
+        key(workload, compile=True),
+        key(workload, graph=True),
+        key(workload, cols=256),
+        key(dataclasses.replace(workload, inputs={"input_ids": inputs[:1]})),
+        key(dataclasses.replace(workload, inputs={"input_ids": inputs.int()})),
+        key(dataclasses.replace(workload, choices=lambda device: {"scan": "other"})),
+        key(gather(pruned(tiny_bert(ffn=512)))),
+    ]
+    assert keys[0] == key(gather(pruned(tiny_bert(layers=3))))
+    other = gather(pruned(tiny_bert()))
+    other.module.encoder.layer[0].intermediate.intermediate_act_fn = torch.nn.ReLU()
+    keys.append(key(other))
+    for where, name, value in (
+        (plan_cache, "cpu_model", lambda: "another"),
+        (torch, "get_num_threads", lambda: 99),
+        (torch, "__version__", "9.9"),
+        (plan_cache.icd, "__version__", "9.9"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(where, name, value)
+            keys.append(key(workload))
+    assert len(set(keys)) == len(keys) == 15
+
+
 def test_a_damaged_entry_is_measured_again(clock, tmp_path):
     workload = gather(pruned(mock().build()))
     Auto(64, 16).prepare(workload, FP32, "cpu")
@@ -98,6 +242,6 @@ def test_only_what_loses_nearly_every_round_is_not_cut(lost, monkeypatch):
     rounds = iter([1.0, 1.0, *(x for k in range(9) for x in (1.0, 1.1 if k < lost else 0.5))])
     monkeypatch.setattr(planner, "run", lambda step, count, device: next(rounds))
     timed = planner.alternate([None, None], "cpu")
-    choice = planner.Choice("neurons", 64, 32, 1, *timed, cached=False)
+    choice = planner.Choice(("neurons", 64, 32, ()), 1, *timed, whole=False, cached=False)
     assert timed.slower == lost and timed.compact_ms > timed.masked_ms
     assert choice.chosen == ("masked" if lost >= 8 else "compact")

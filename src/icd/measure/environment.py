@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from icd.measure.gpus import gpus
+from icd.processors import cpu_model
 
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 PACKAGES = (
@@ -67,16 +68,9 @@ def git_state() -> dict[str, Any]:
 
 def cpu(governor: Path = GOVERNOR) -> dict[str, Any]:
     """Model, cores that this process may use and cores of the machine, governor, load."""
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-                break
     known = governor.is_file()
     return {
-        "model": model,
+        "model": cpu_model(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "machine_cores": os.cpu_count(),
         "governor": governor.read_text().strip() if known else None,

@@ -6,17 +6,16 @@ for all sites of it in all arms and processes; its times are kept apart from the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from icd.contracts import PrecisionSpec, Site, Step, Workload
+from icd.contracts import PrecisionSpec, Step, Workload
 from icd.copies import sharing
 from icd.runtime.accelerate import Switch
 from icd.runtime.cut import cut_sites
-from icd.runtime.planner import BLOCKS, Choice, choose
+from icd.runtime.planner import BLOCKS, Choice, choose, kind_of
 from icd.runtime.step import make_step
 from icd.runtime.tiles import check_tile, kept_everywhere
 
@@ -46,9 +45,9 @@ class Auto:
             cuda_graph=self.cuda_graph,
             remember=self.cache,
         )
-        chosen = {c.key: c for c in choices}
+        chosen = {c.kind: c for c in choices}
         for site in workload.sites:
-            found = chosen.get(key_of(site, keep))
+            found = chosen.get(kind_of(workload.module, site, keep))
             if found is not None and found.chosen == "masked":
                 keep[site.name] = np.arange(site.size)
                 padded.pop(site.name, None)
@@ -72,18 +71,15 @@ class Auto:
         )
 
 
-def key_of(site: Site, keep: Mapping[str, Any]) -> tuple[str, int, int]:
-    """What a choice is made for: the site's group, its size, and the channels it keeps."""
-    return site.group, site.size, len(keep[site.name])
-
-
 def row(choice: Choice) -> dict[str, Any]:
     """A choice as it stands in the record."""
+    group, size, kept, _ = choice.kind
     return {
-        "group": choice.group,
-        "size": choice.size,
-        "kept": choice.kept,
+        "group": group,
+        "size": size,
+        "kept": kept,
         "sites": choice.sites,
+        "timed": "whole model" if choice.whole else "one layer",
         "masked_ms": choice.masked_ms,
         "compact_ms": choice.compact_ms,
         "slower_rounds": choice.slower,

@@ -10,7 +10,7 @@ from icd.contracts import Site, Workload
 
 
 def one_layer(workload: Workload, site: Site) -> Workload:
-    """``workload`` with the one repeated layer that holds ``site``; itself where no list of layers does."""
+    """``workload`` with the one repeated layer that holds all of ``site``; itself where none does."""
     import torch
 
     lists = {n: m for n, m in workload.module.named_modules() if isinstance(m, torch.nn.ModuleList)}
@@ -19,13 +19,16 @@ def one_layer(workload: Workload, site: Site) -> Workload:
     if name is None:
         return workload
     index = parameter.removeprefix(f"{name}.").partition(".")[0]
+    prefix = f"{name}.{index}."
+    if not belongs(site, prefix):
+        return workload
     layers: Sequence[torch.nn.Module] = list(lists[name])
-    others = {id(layer): torch.nn.Identity() for k, layer in enumerate(layers) if str(k) != index}
+    own = layers[int(index)]
+    others = {id(layer): torch.nn.Identity() for layer in layers if layer is not own}
     module = copy.deepcopy(workload.module, memo=dict(others))
     owner, _, last = name.rpartition(".")
     kept = module.get_submodule(f"{name}.{index}")
     setattr(module.get_submodule(owner), last, torch.nn.ModuleList([kept]))
-    prefix = f"{name}.{index}."
     sites = tuple(renamed(s, prefix, f"{name}.0.") for s in workload.sites if belongs(s, prefix))
     names = {renamed(s, prefix, f"{name}.0.").name: s.name for s in workload.sites if belongs(s, prefix)}
     return replace(
@@ -35,6 +38,26 @@ def one_layer(workload: Workload, site: Site) -> Workload:
         order={new: workload.order[old] for new, old in names.items() if old in workload.order},
         live={new: workload.live[old] for new, old in names.items() if old in workload.live},
     )
+
+
+def runs(workload: Workload) -> bool:
+    """Whether the forward runs: a family's own code may ask for more layers, or for others, than are left."""
+    import torch
+
+    try:
+        with torch.inference_mode():
+            workload.forward(workload.module, workload.inputs)
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ):
+        return False
+    return True
 
 
 def belongs(site: Site, prefix: str) -> bool:

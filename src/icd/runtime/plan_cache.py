@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import icd
 from icd.contracts import PrecisionSpec, Workload
+from icd.processors import cpu_model
 from icd.runtime.accelerate import Switch
 
 if TYPE_CHECKING:
@@ -35,19 +36,22 @@ def plan_key(
     compile: Switch,
     cuda_graph: Switch,
 ) -> str:
-    """A hash of what decides the times: shapes, widths, precision, switches, device, versions."""
+    """A hash of what decides the times: shapes, widths, precision, switches, device, versions.
+
+    A site counts by what it ties, not by its name, which says from which layer ``one`` was made.
+    """
     import torch
 
     cuda = device.startswith("cuda")
     what = {
         "shapes": {n: list(p.shape) for n, p in one.module.named_parameters()},
-        "type": type(one.module).__qualname__,
+        "modules": {n: type(m).__qualname__ for n, m in one.module.named_modules()},
         "inputs": {n: [list(x.shape), str(x.dtype)] for n, x in one.inputs.items()},
-        "cut": {n: len(keep) for n, keep in sorted(cut.items())},
+        "cut": [[repr(site.axes), len(cut[site.name])] for site in one.sites],
         "precision": [repr(precision), precision.resolve(device)],
         "switches": [compile, cuda_graph],
         "choices": dict(one.choices(device)),
-        "device": torch.cuda.get_device_name(device) if cuda else f"cpu x {torch.get_num_threads()}",
+        "device": torch.cuda.get_device_name(device) if cuda else [cpu_model(), torch.get_num_threads()],
         "versions": [torch.__version__, icd.__version__],
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
