@@ -54,6 +54,19 @@ def test_what_is_faster_is_executed_and_the_function_stays(build, slope, clock):
     assert relative_error(step(), workload.forward(workload.module, workload.inputs)) < 1e-5
 
 
+def test_heads_that_stay_whole_are_not_padded(clock):
+    workload = pruned(tiny_bert(attention="dims", hidden=128))  # 16 of 32 dimensions of each head live
+    layouts = {s.name: sliced_layout(workload.live_mask(s)) for s in workload.sites}
+    wider = layouts["encoder.layer.0.head.2.vo"]
+    wider[[0, 16]] = wider[[16, 0]]  # live ones in three blocks of eight; the others are padded to it
+    scattered = permute(workload, layouts)
+    executed = Auto(64, 16).prepare(scattered, FP32, "cpu").executed
+    assert executed["padded"] == {"sites": 3, "channels": 3 * 8}
+    clock["slope"] = -1.0
+    executed = Auto(64, 16, cache=False).prepare(scattered, FP32, "cpu").executed
+    assert executed["sites"]["encoder.layer.0.head.0.vo"] == [32, 32] and "padded" not in executed
+
+
 def test_equal_layers_are_measured_once_and_remembered(clock):
     workload = gather(pruned(tiny_bert()))
     plan = Auto(64, 16).prepare(workload, FP32, "cpu").executed["plan"]

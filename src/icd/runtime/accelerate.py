@@ -6,8 +6,9 @@ captured end the run with the cause.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from icd.errors import MeasurementError, first_line
 
@@ -27,13 +28,16 @@ def switched_on(switch: Switch, device: str) -> bool:
 
 def compiled_units(module: torch.nn.Module) -> list[torch.nn.Module]:
     """What is compiled: the members of the longest list of modules (a transformer's layers), and beside
-    them every submodule with parameters that does not contain the list. The module itself where there is
-    no list. A layer of torch's own (an embedding alone) stays as it is: it holds no Python to compile, which
-    torch 2.13 refuses.
+    them every submodule with parameters that does not contain the list, except torch's own (an embedding
+    alone). The module itself where there is no list whose members can be called.
     """
     import torch
 
-    lists = [m for m in module.modules() if isinstance(m, torch.nn.ModuleList)]
+    lists = [
+        found
+        for found in module.modules()
+        if isinstance(found, torch.nn.ModuleList) and len(list(found)) and all(map(callable_itself, found))
+    ]
     longest = max(lists, key=lambda found: len(list(found)), default=None)
     if longest is None:
         return [module]
@@ -43,13 +47,37 @@ def compiled_units(module: torch.nn.Module) -> list[torch.nn.Module]:
         for child in parent.children():
             if child is longest:
                 units.extend(child)
-            elif any(inner is longest for inner in child.modules()):
+            elif any(inner is longest for inner in child.modules()) or not callable_itself(child):
                 descend(child)
             elif any(True for _ in child.parameters()) and not type(child).__module__.startswith("torch.nn"):
                 units.append(child)
 
     descend(module)
     return units
+
+
+def callable_itself(module: torch.nn.Module) -> bool:
+    """Whether it has a forward; a list or a dictionary of modules has none, and none is ever called."""
+    import torch
+
+    return type(module).forward is not torch.nn.Module.forward
+
+
+def compile_unit(unit: torch.nn.Module) -> None:
+    """Compile ``unit``, in place. torch compiles no frame of its own code, so that a layer of torch's (a
+    linear one, a sequence, an encoder layer) is called from one of ours.
+    """
+    import torch
+
+    if not type(unit).forward.__module__.startswith("torch.nn"):
+        unit.compile(fullgraph=True, dynamic=False)
+        return
+    forward = unit.forward
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return forward(*args, **kwargs)
+
+    unit.forward = torch.compile(call, fullgraph=True, dynamic=False)
 
 
 def compile_layers(module: torch.nn.Module) -> dict[str, Any]:
@@ -65,12 +93,14 @@ def compile_layers(module: torch.nn.Module) -> dict[str, Any]:
     config.fail_on_recompile_limit_hit = True
     units = compiled_units(module)
     for unit in units:
-        unit.compile(fullgraph=True, dynamic=False)
+        compile_unit(unit)
     return {"compile": "torch.compile, inductor", "compiled_modules": len(units)}
 
 
 def compile_now(forward: Callable[[], torch.Tensor]) -> None:
-    """The first call, in which compilation happens; MeasurementError with the cause when it fails."""
+    """The first call, in which compilation happens; MeasurementError with the cause when it fails, and where
+    nothing was compiled: some versions of torch then run what is written without a word.
+    """
     import torch
 
     try:
@@ -80,6 +110,22 @@ def compile_now(forward: Callable[[], torch.Tensor]) -> None:
         raise MeasurementError(
             f"torch.compile failed ({type(error).__name__}: {line}); runtime.compile=false runs without it"
         ) from error
+    except RuntimeError as error:
+        if "found no compiled frames" not in first_line(error):
+            raise
+        refuse_uncompiled(error)
+    if not torch._dynamo.utils.counters["stats"]["unique_graphs"]:
+        refuse_uncompiled(None)
+
+
+def refuse_uncompiled(error: RuntimeError | None) -> NoReturn:
+    """MeasurementError that says why nothing was compiled."""
+    switches = ("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE")
+    found = [f"{name}=1 is set" for name in switches if os.environ.get(name) == "1"]
+    why = " and ".join(found) or "the forward calls none of the modules that repeat"
+    raise MeasurementError(
+        f"torch.compile compiled nothing ({why}); runtime.compile=false runs without it"
+    ) from error
 
 
 def first_cause(error: BaseException) -> str:
