@@ -20,19 +20,23 @@ def _kernel(
     """One tile (steps, channels) of one sequence; innermost strides are 1."""
     batch = tl.program_id(2).to(tl.int64)
     channel = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
-    t = tl.program_id(1) * STEPS + tl.arange(0, STEPS)
+    first = tl.program_id(1) * STEPS
+    step = tl.arange(0, STEPS)
+    t = first + step
+    x_ptr += batch * x_batch + first.to(tl.int64) * x_row  # 32 bits do not count a long sequence
+    y_ptr += (batch * length + first) * width
     inside = channel < width
     out = tl.zeros((STEPS, CHANNELS), tl.float32)
     if BIAS:
         out += tl.load(bias_ptr + channel, mask=inside, other=0.0).to(tl.float32)[None, :]
     for k in tl.static_range(TAPS):
-        at = t - (TAPS - 1) + k
-        mask = ((at >= 0) & (at < length))[:, None] & inside[None, :]
-        x = tl.load(x_ptr + batch * x_batch + at[:, None] * x_row + channel[None, :], mask=mask, other=0.0)
+        back = k - (TAPS - 1)
+        mask = ((t + back >= 0) & (t + back < length))[:, None] & inside[None, :]
+        x = tl.load(x_ptr + (step + back)[:, None] * x_row + channel[None, :], mask=mask, other=0.0)
         tap = tl.load(w_ptr + channel * TAPS + k, mask=inside, other=0.0)
         out += x.to(tl.float32) * tap.to(tl.float32)[None, :]
     out = out / (1.0 + tl.exp(-out))
-    where = y_ptr + (batch * length + t[:, None]) * width + channel[None, :]
+    where = y_ptr + step[:, None] * width + channel[None, :]
     tl.store(where, out.to(y_ptr.dtype.element_ty), mask=(t < length)[:, None] & inside[None, :])
 
 
