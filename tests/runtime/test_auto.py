@@ -176,6 +176,14 @@ def test_what_does_not_run_as_one_layer_or_is_not_in_one_is_timed_in_the_whole_m
         assert relative_error(step(), workload.forward(workload.module, workload.inputs)) < 1e-5
 
 
+def test_only_sites_of_the_kind_are_cut_where_it_is_timed():
+    other = Site("0.more", 96, (TensorAxis("layers.0.down.weight", 1),), "neurons", "layers.0.down")
+    workload = of(Feed((96, 96)), *FEED, other)
+    kind = planner.kind_of(workload.module, FEED[0], {"0.neurons": np.arange(24)})
+    cut = planner.cut_of(one_layer(workload, FEED[0]), kind)
+    assert {name: len(kept) for name, kept in cut.items()} == {"0.neurons": 24, "0.more": 96}
+
+
 def test_layers_of_other_shapes_are_questions_of_their_own(clock):
     step = Auto(64, 8).prepare(of(Feed((64, 96)), *FEED), FP32, "cpu")
     assert [row["sites"] for row in step.executed["plan"]] == [1, 1]

@@ -100,6 +100,9 @@ def test_the_triton_kernel_is_the_definition_in_the_interpreter():
         "    given[3] = torch.nn.functional.pad(given[3], (1, 2))[..., 1:17]\n"  # no whole words
         "    assert tiled.values_a_word(*given[3:5]) == 1\n"
         "    assert relative_error(scan(*given), reference.scan(*given)) < 1e-2\n"
+        "given = list(arguments(2, 21, 40, 16))\n"
+        "given[4] = torch.nn.functional.pad(given[4], (2, 4))[..., 2:18]\n"  # C has strides of its own
+        "assert relative_error(scan(*given), reference.scan(*given)) < 1e-5\n"
         "given = (*arguments(2, 21, 40, 16)[:-1], None)\n"
         "assert relative_error(scan(*given), reference.scan(*given)) < 1e-5\n"
         "given = arguments(1, 7, 24, 16)\n"
@@ -110,6 +113,24 @@ def test_the_triton_kernel_is_the_definition_in_the_interpreter():
     env = {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("length", [1, 4, 7, 8, 12, 16, 20, 4096])
+def test_only_lengths_of_whole_turns_are_written_without_a_mask(length, monkeypatch):
+    """Steps behind the last would be written into the next sequence, or behind the tensor."""
+    pytest.importorskip("triton")
+    from icd.model.scan import tiled
+
+    asked = []
+
+    class Walk:
+        def __getitem__(self, grid):
+            return lambda *given, **flags: asked.append((grid, flags["ENDS"], flags["WHOLE"]))
+
+    monkeypatch.setattr(tiled, "walk", Walk())
+    tiled.scan(*arguments(2, length, 40, 16))
+    assert {whole for *_, whole in asked} == {length % 8 == 0}
+    assert [ends for _, ends, _ in asked] == ([True, False] if asked[-1][0][2] > 1 else [False])
 
 
 @pytest.mark.gpu
