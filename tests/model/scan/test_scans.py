@@ -115,6 +115,22 @@ def test_the_triton_kernel_is_the_definition_in_the_interpreter():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("rows", "first", "state", "words"),
+    [(20, 0, 16, 4), (20, 4, 16, 4), (20, 1, 16, 1), (20, 2, 16, 1), (22, 0, 16, 1), (20, 0, 6, 1)],
+    ids=["whole", "a word further", "off by one", "off by two", "odd rows", "odd states"],
+)
+def test_words_are_fetched_only_where_every_row_lies_on_one(rows, first, state, words):
+    """A GPU refuses others; Triton's interpreter does not."""
+    pytest.importorskip("triton")
+    from icd.model.scan.tiled import values_a_word
+
+    B = torch.zeros(2, 8, rows, dtype=torch.bfloat16)[..., first : first + state]
+    whole = torch.zeros(2, 8, state + state % 4, dtype=torch.bfloat16)[..., :state]
+    assert values_a_word(B, whole) == values_a_word(whole, B) == words
+    assert values_a_word(B, whole.float()) == 1
+
+
 @pytest.mark.parametrize("length", [1, 4, 7, 8, 12, 16, 20, 4096])
 def test_only_lengths_of_whole_turns_are_written_without_a_mask(length, monkeypatch):
     """Steps behind the last would be written into the next sequence, or behind the tensor."""
