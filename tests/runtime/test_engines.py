@@ -157,11 +157,21 @@ def test_a_step_runs_other_inputs_through_the_same_module():
     assert relative_error(step.on(probe), workload.forward(workload.module, probe)) < 1e-5
 
 
-def test_bf16_runs_in_bf16_and_stays_close():
-    workload = pruned(tiny_bert())
+@pytest.mark.parametrize("build", [tiny_bert, lambda: mock().build()], ids=["bert", "floating inputs"])
+def test_bf16_runs_in_bf16_and_stays_close(build):
+    workload = pruned(build())
     step = Compact(16, 16).prepare(workload, Precision("bf16", "fail"), "cpu")
     assert step().dtype == torch.bfloat16 and step.executed["dtype"] == "bfloat16"
     assert relative_error(step(), workload.forward(workload.module, workload.inputs)) < 6e-2
+
+
+def test_a_captured_step_replays_and_answers_what_the_graph_wrote():
+    workload = tiny_bert()
+    eager = Masked(16, 16).prepare(workload, FP32, "cpu")
+    written = torch.zeros(2)
+    step = dataclasses.replace(eager, replay=lambda: written.add_(1), output=written)
+    assert step().tolist() == [1.0, 1.0] and step().tolist() == [2.0, 2.0]
+    assert relative_error(step.on(workload.inputs), eager()) == 0
 
 
 @pytest.mark.parametrize(
