@@ -94,8 +94,7 @@ class Child:
             "no_energy": stuck,
             "no_cold": "measure.cold_rounds=0",
             "built": [
-                [names[i] for i in building(len(names), process, k, measure.allocations, seed)]
-                for k in range(measure.allocations)
+                [names[i] for i in building(len(names), process, k, seed)] for k in range(measure.allocations)
             ],
             "throttling": [],
             "stopped": width.process(process, stopped),
