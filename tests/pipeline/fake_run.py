@@ -53,8 +53,10 @@ class Device(Mock):
 
 
 def experiment(*overrides):
-    words = ["model=mock", "tracking=none", "device=cpu", *PROTOCOL, *overrides]
-    model = Device(**{f.name: getattr(mock(), f.name) for f in dataclasses.fields(Mock)})
+    tiny = {f.name: getattr(mock(), f.name) for f in dataclasses.fields(Mock)}
+    same = [f"model.{name}={value}" for name, value in tiny.items() if isinstance(value, int | float)]
+    words = ["model=mock", "tracking=none", "device=cpu", *same, *PROTOCOL, *overrides]
+    model = Device(**tiny)
     return dataclasses.replace(check(compose_cell(conf_dir(), words)), model=model)
 
 
@@ -94,8 +96,7 @@ class Child:
             "no_energy": stuck,
             "no_cold": "measure.cold_rounds=0",
             "built": [
-                [names[i] for i in building(len(names), process, k, measure.allocations, seed)]
-                for k in range(measure.allocations)
+                [names[i] for i in building(len(names), process, k, seed)] for k in range(measure.allocations)
             ],
             "throttling": [],
             "stopped": width.process(process, stopped),

@@ -44,7 +44,7 @@ def test_win_states_change_interval_n_and_floor():
     [
         ("WIN", -20.0, [-22.0, -18.0], "made tiny faster"),
         ("LOSS", 12.0, [9.0, 15.0], "made tiny slower"),
-        ("EQUIVALENT", 0.1, [-1.0, 1.2], "made no difference to the speed of tiny"),
+        ("EQUIVALENT", 0.1, [-1.0, 1.2], "made no notable difference to the speed of tiny"),
         ("AMBIGUOUS", -2.0, [-6.0, 2.2], "This run cannot tell whether"),
     ],
 )
@@ -217,6 +217,20 @@ def test_a_good_run_has_no_statistical_caveat():
     assert not [c for c in caveats(metrics(), {}) if "processes" in c or "floor" in c]
 
 
+def test_a_run_whose_arms_were_built_in_one_order_says_that_placement_may_repeat():
+    assert any("same order in every process" in c for c in caveats(metrics(), {"measured": [{}, {}]}))
+    assert not any(
+        "same order" in c for c in caveats(metrics(), {"measured": [{"built": []}, {"built": []}]})
+    )
+    assert not any("same order" in c for c in caveats(simulate(metrics()), {"measured": [{}]}))
+
+
+def test_an_a_a_interval_that_leaves_zero_out_is_pointed_at():
+    record = metrics()
+    record["compare"]["aa"]["latency"] = ratio(0.115, [0.11, 0.12], "EQUIVALENT")
+    assert any("+0.11 to +0.12 %, leaves zero out" in c for c in caveats(record, {}))
+
+
 def test_a_simulated_run_is_not_called_a_cpu_measurement():
     found = " ".join(caveats(simulate(metrics()), {}))
     assert "model of the device" in found
@@ -233,6 +247,9 @@ def test_break_even_is_a_promise_only_after_a_win():
         "The solver took 0.5 s. By the mean latencies that is earned back after 250 forwards of iterative "
         "instead of linear."
     )
+    long = metrics()
+    long["solver"]["break_even_forwards"] = 3_043_953
+    assert "after 3,040,000 forwards" in solver_sentence(long)  # the latencies are not known to seven digits
     ambiguous = with_latency(ratio(-28.0, [-94.0, 778.0], "AMBIGUOUS"))
     assert "the gain itself is not established (AMBIGUOUS)" in solver_sentence(ambiguous)
     assert "By the simulated latencies" in solver_sentence(simulate(metrics()))

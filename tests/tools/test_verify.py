@@ -11,6 +11,7 @@ import re
 import shutil
 
 import pytest
+import yaml
 
 from icd.errors import Exit
 from icd.measure.l2 import READ, Kernel, Profile, Rates, rates
@@ -22,7 +23,9 @@ from icd.report.csv import encode as table
 from icd.samples import encode, read_samples
 from icd.stats.derive import derive
 from icd.stats.gates import Gate
+from icd.stats.rollback import decide
 from icd.stats.roofline import roofline
+from icd.stats.width import stopped
 from icd.tools import verify as tool
 from icd.tools.recheck import choices, figures, layouts, recorded
 from icd.tools.recheck.designed import ENERGY
@@ -280,6 +283,74 @@ def uncounted(metrics, folder):
     (folder / "ncu.json").write_text(json.dumps(ncu))
 
 
+def readings(change):
+    """``change(samples)`` of samples.csv.gz, and every figure, width and decision to match."""
+
+    def forge(metrics, folder):
+        path = folder / "samples.csv.gz"
+        rows = change(read_samples(path))
+        path.write_bytes(encode(rows))
+        metrics["protocol"]["stopped"] = stopped(metrics["protocol"]["stopped"], rows, list(metrics["arms"]))
+        made_again(metrics, folder)
+        decided(metrics, folder)
+
+    return forge
+
+
+def decided(metrics, folder):
+    """Rollback and gates again from what the file now holds."""
+    found = decide(metrics["compare"], metrics["iterations"], metrics["derivation"]["device"], enabled=True)
+    metrics["rollback"] |= json.loads(json.dumps(found))
+    for name, gate in metrics["gates"].items():
+        metrics["gates"][name] = {**Gate(**gate["spec"]).evaluate(metrics), "spec": gate["spec"]}
+
+
+def of_first_process(rows):
+    """Every process took what the first one took."""
+    first = {s._replace(process=0, value=0.0, order=0): s.value for s in rows if s.process == 0}
+    keys = (s._replace(process=0, value=0.0, order=0) for s in rows)
+    return [
+        s._replace(value=first[key]) if s.metric == "latency_ms" else s
+        for s, key in zip(rows, keys, strict=True)
+    ]
+
+
+def of_first_repetition(ncu):
+    first = {(run["arm"], run["regime"]): run for run in ncu["runs"] if run["repetition"] == 0}
+    for run in ncu["runs"]:
+        run |= {key: first[run["arm"], run["regime"]][key] for key in ("launches", "base")}
+
+
+def half_the_power(rows):
+    """Of iterative, by the counter alone."""
+    return [
+        s._replace(value=s.value / 2) if s.arm == "iterative" and s.metric in ("watts", "energy_j") else s
+        for s in rows
+    ]
+
+
+def locked(*path, value):
+    """Another value in both forms of the lock."""
+
+    def change(metrics, folder):
+        lock = read_json(folder / "config.lock.json")
+        put(*path, value=value)(lock, folder)
+        (folder / "config.lock.json").write_text(json.dumps(lock))
+        (folder / "config.lock.yaml").write_text(yaml.safe_dump(lock))
+
+    return change
+
+
+def together(*changes):
+    return lambda metrics, folder: [change(metrics, folder) for change in changes]
+
+
+def one_place_untold(metrics, folder):
+    env = read_json(folder / "env.json")
+    del env["measured"][1]["built"]
+    (folder / "env.json").write_text(json.dumps(env))
+
+
 def other_places(metrics, folder):
     env = read_json(folder / "env.json")
     env["measured"][1]["built"][0].reverse()
@@ -406,6 +477,34 @@ FORGERIES = {
     "iterations of a block": text("env.json", '"iterations": 1', '"iterations": 2'),
     "rounds of a process": text("env.json", '"rounds": 2', '"rounds": 3'),
     "arms built in another order": other_places,
+    "a process that does not tell where its arms lie": one_place_untold,
+    "a process three times, figures, widths and decisions to match": readings(of_first_process),
+    "a repetition three times, all to match": together(recounted(of_first_repetition), decided),
+    "half the energy, and power read as before": readings(half_the_power),
+    "profiled with other flags": recounted(lambda ncu: ncu.update(flags=["--cache-control", "all"])),
+    "another model": put("model", "name", value="bert"),
+    "trained weights": put("model", "weights", value="pretrained"),
+    "random weights that nothing is said of": put("model", "weights", value="random"),
+    "a notice that the log does not hold": put("model", "notice", value="trained on all of it"),
+    "a model that is called simulated": put("model", "tags", value=["simulated"]),
+    "a share that was not removed": together(
+        locked("transform", "sparsity", value=0.3), put("config", "sparsity", value=0.3)),
+    "another batch": together(
+        put("config", "batch_size", value=4), put("config", "seq_len", value=8),
+        put("inputs", "shape", value={"x": [4, 8, 64]})),
+    "a length in the lock": locked("model", "default_seq_len", value=8),
+    "a recovery": put("transform", "recover", value={"asked": "lstsq", "method": "lstsq"}),
+    "a recovery that the lock forbids": together(
+        locked("transform", "recover", value="none"), put("transform", "recover", "method", value="lstsq"),
+        put("transform", "recover", "asked", value="none")),
+    "no word of recovery": put("transform", value={}),
+    "a share that sites could not lose": put("transform", "share", value={"asked": 0.5}),
+    "graphs of something else": put("sites", 0, "graph", "source", value="activation"),
+    "another solver": together(
+        locked("solver", "_target_", value="icd.solver.identity.Identity"),
+        put("config", "solver", value="identity")),
+    "more iterations than were asked for": locked("pipeline", "max_iters", value=1),
+    "a bridge": put("bridge", value={"value": 2.0}),
     "blocks that no process tells of": text("env.json", '"blocks"', '"bricks"'),
     "a latency": sample("latency_ms", value=9.0),
     "the order of a round": sample("latency_ms", order=5),

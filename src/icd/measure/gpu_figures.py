@@ -9,7 +9,7 @@ peak arithmetic    FLOPs a clock and SM x SMs x highest SM clock, dense, sums in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from icd.contracts import Missing
@@ -67,7 +67,7 @@ def gpu_figures(properties: Any, meter: NvmlMeter | Missing) -> dict[str, Any]:
         unread = out.get("memory_clock_mhz_reason") or out.get("memory_bus_bits_reason")
         out |= {"dram_gb_s": None, "dram_gb_s_reason": sliced or unread or "NVML names no clock or bus width"}
     else:
-        out["dram_gb_s"] = 2e6 * clock * width / 8 / 1e9
+        out["dram_gb_s"] = peaks(out)["dram_gb_s"]
     rates = RATES.get((properties.major, properties.minor))
     if rates is None or not sm_clock:
         why = out.get("sm_clock_mhz_reason") or "NVML names no SM clock"
@@ -75,10 +75,21 @@ def gpu_figures(properties: Any, meter: NvmlMeter | Missing) -> dict[str, Any]:
             why = f"no peak rates are known for compute capability {out['capability']}"
         out |= {"tflops": None, "tflops_reason": why}
     else:
-        halved = GEFORCE_HALVED if "GeForce" in out["name"] else ()
-        per_clock = {f: rate / 2 if f in halved else rate for f, rate in rates.items()}
-        out["tflops"] = {f: rate * out["sm_count"] * sm_clock * 1e6 / 1e12 for f, rate in per_clock.items()}
+        out["tflops"] = peaks(out)["tflops"]
     return {**out, "how": dict(HOW), "notes": []}
+
+
+def peaks(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """``dram_gb_s`` and ``tflops`` from clocks, widths and counts; None where one of those is not there."""
+    clock, width, sm_clock = (figures[k] for k in ("memory_clock_mhz", "memory_bus_bits", "sm_clock_mhz"))
+    major, minor = map(int, figures["capability"].split("."))
+    halved = GEFORCE_HALVED if "GeForce" in figures["name"] else ()
+    rates = {f: rate / 2 if f in halved else rate for f, rate in RATES.get((major, minor), {}).items()}
+    a_clock = figures["sm_count"] * (sm_clock or 0) * 1e6 / 1e12
+    return {
+        "dram_gb_s": 2e6 * clock * width / 8 / 1e9 if clock and width else None,
+        "tflops": {f: rate * a_clock for f, rate in rates.items()} if a_clock and rates else None,
+    }
 
 
 def _clocks(meter: NvmlMeter | Missing) -> dict[str, Any]:

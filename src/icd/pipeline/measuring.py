@@ -64,7 +64,7 @@ def measure(
     built: list[list[str]] = []
     for allocation in range(protocol.allocations):
         fresh: dict[str, Step] = {}
-        order = building(len(prepared.arms), process, allocation, protocol.allocations, experiment.seed)
+        order = building(len(prepared.arms), process, allocation, experiment.seed)
         built.append([prepared.arms[i].name for i in order])
         for arm in (prepared.arms[i] for i in order):  # what was laid out goes when its step is there
             own = lay_out(arm, values, experiment.seed, process, allocation)

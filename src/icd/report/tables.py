@@ -183,7 +183,7 @@ def gates(metrics: Mapping[str, Any]) -> Table:
                 Cell(_with(_threshold(check.get("threshold"), sign), unit)),
             ]
             row += [
-                Cell(_with(signed(check.get("value"), 2), unit)),
+                Cell(_with(signed(check.get("value"), 2 if unit else 4), unit)),
                 Cell(_with(interval(check.get("ci95")), unit)),
                 Cell(number(check.get("p_value"), 2)),
             ]

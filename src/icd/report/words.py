@@ -118,7 +118,7 @@ def outcome(what: str, base: str, metrics: Mapping[str, Any], name: str) -> str:
             return f"{capital(what)} made {who} slower: {change}, beyond the noise floor of {floor}."
         case "EQUIVALENT":
             return (
-                f"{capital(what)} made no difference to the speed of {who}: {change}, inside the "
+                f"{capital(what)} made no notable difference to the speed of {who}: {change}, inside the "
                 f"equivalence limits of {limits}."
             )
         case "AMBIGUOUS":
@@ -233,7 +233,8 @@ def solver_sentence(metrics: Mapping[str, Any]) -> str:
     if not is_number(forwards):
         return f"{took} There is no break-even: {why(solver)}."
     latency = dig(metrics, "compare", HEADLINE, "latency") or {}
-    count = f"{forwards:,} forward{'' if forwards == 1 else 's'} of iterative instead of linear"
+    about = forwards if forwards < 1000 else round(forwards, 3 - len(str(int(forwards))))
+    count = f"{about:,} forward{'' if about == 1 else 's'} of iterative instead of linear"
     if latency.get("source") == "simulated":
         return f"{took} By the simulated latencies that is earned back after {count}."
     if latency.get("verdict") == "WIN":

@@ -6,12 +6,15 @@ nor a drift favours an arm. E. J. Williams, Aust. J. Sci. Res. A 2 (1949), 149-1
 
 Where an arm's weights lie follows from what was built before it, and a fresh process places them alike:
 built in the same order everywhere, an arm keeps the luck of its place through all processes, and no interval
-over processes shows it.
+over processes shows it. Independent orders would not do either: with few arms and processes all of them agree
+too often (`tests/stats/test_placement.py`).
 """
 
 from __future__ import annotations
 
 import numpy as np
+
+NO_PROCESS = 1008  # the last that `seed_of` tells apart, whose numbers order what is built
 
 
 def rounds(n_arms: int, n_rounds: int, seed: int) -> list[list[int]]:
@@ -38,14 +41,14 @@ def seed_of(seed: int, process: int, allocation: int) -> int:
     return (seed * 1009 + process) * 1013 + allocation
 
 
-def building(n_arms: int, process: int, allocation: int, allocations: int, seed: int) -> list[int]:
-    """In which order an allocation's copies of the arms are built; ``allocations``: how many a process has.
+def building(n_arms: int, process: int, allocation: int, seed: int) -> list[int]:
+    """In which order the ``allocation``-th copies of the arms are built in a process.
 
-    All orders of a run are one call's `rounds`, so that over processes and allocations every arm is built
-    at every place, and behind every other arm, about equally often.
+    A place is as lucky in every process as it is in this one, and another one in the next allocation. So the
+    processes take turns, allocation by allocation: the orders of one allocation over all processes are one
+    call's `rounds`, and an arm is at every place, and behind every other arm, about equally often.
     """
-    number = process * allocations + allocation
-    return rounds(n_arms, number + 1, seed_of(seed + 1, 0, 0) - 1)[number]
+    return rounds(n_arms, process + 1, seed_of(seed, NO_PROCESS, allocation))[process]
 
 
 def cycle_length(n_arms: int) -> int:

@@ -15,10 +15,12 @@ from icd.errors import ConfigError, Exit, IcdError, MissingResource
 from icd.pipeline.files import check_sums
 from icd.pipeline.sweep import FILE, finished_cells, judge
 from icd.stats.derive import equal
+from icd.tools.recheck.asked import asked
 from icd.tools.recheck.choices import checked, configured, gated, tagged
 from icd.tools.recheck.figures import rollback, statistics, stops
 from icd.tools.recheck.layouts import costs, iterations
 from icd.tools.recheck.logged import logged
+from icd.tools.recheck.plausible import device
 from icd.tools.recheck.raw import raw
 from icd.tools.recheck.recorded import Recorded, load
 from icd.tracking.projection import is_sweep
@@ -28,7 +30,8 @@ TAKEN = " without its graphs (C, Q and J taken as recorded)"
 
 Check = Callable[[Recorded], list[str]]
 CHECKS: tuple[Check, ...] = (
-    raw, statistics, stops, costs, iterations, rollback, configured, checked, gated, tagged, logged,
+    raw, statistics, stops, costs, iterations, rollback, configured, asked, device, checked, gated, tagged,
+    logged,
 )  # fmt: skip
 # what a record that was changed by hand can raise
 UNREADABLE = (IcdError, OSError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError)

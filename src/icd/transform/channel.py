@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -80,7 +80,9 @@ class Channel:
             masks[site] = mask
             live[site.name] = mask & workload.live_mask(site)
             zero_dead(module, site, live[site.name])
-        notes = attention_note(self.attention, workload) | share_note(self.sparsity, masks)
+        notes = attention_note(self.attention, workload) | share_note(
+            self.sparsity, ((site.group, site.size, int((~mask).sum())) for site, mask in masks.items())
+        )
         pruned = dense.with_module(module, live=live, notes=notes)
         return permute(finish(self.recover, pruned, dense), workload.order)
 
@@ -127,12 +129,13 @@ def attention_note(asked: str, workload: Workload) -> dict[str, Any]:
     return {"attention": {"asked": asked, "sites": found}}
 
 
-def share_note(asked: float, masks: Mapping[Site, BoolArray]) -> dict[str, Any]:
-    """For the record: sites too small for the share ``asked``, where what went differs by over 5 points."""
+def share_note(asked: float, removed: Iterable[tuple[str, int, int]]) -> dict[str, Any]:
+    """For the record: sites too small for the share ``asked``, where what went differs by over 5 points.
+
+    ``removed``: group, channels and dead channels of every site.
+    """
     rows = Counter(
-        (site.group, site.size, int((~mask).sum()))
-        for site, mask in masks.items()
-        if abs(float((~mask).mean()) - asked) > TOLERANCE
+        (group, size, dead) for group, size, dead in removed if abs(dead / size - asked) > TOLERANCE
     )
     if not rows:
         return {}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from icd.contracts import Sample
-from icd.measure.l2 import UNITS, Failure, Kernel, Profile, rates
+from icd.measure.l2 import FLAGS, UNITS, Failure, Kernel, Profile, rates
 from icd.measure.regimes import GRAPHS, difference, slack_bytes
 from icd.pipeline.profiling import LAUNCHES, SCHEMA, SUFFIX, WITHOUT_KERNELS, samples_of
 from icd.stats.design import rounds
@@ -46,6 +46,7 @@ def visited(run: Recorded, ncu: Mapping[str, Any], names: Sequence[str]) -> list
         out.append(f"ncu.json: launches are missing; expected {LAUNCHES} of every arm, regime and repetition")
     failed = [p["attempts"][-1]["reason"] for p in timed if not p["attempts"][-1]["ok"]]
     if timed:
+        out += differ(ncu["flags"], list(FLAGS), "ncu.json: flags")
         out += differ(ncu["reason"], failed[-1] if failed else None, "ncu.json: reason")
     if ncu["reason"] is None and len(timed) != asked:
         out.append("ncu.json: repetitions are missing, without a reason")

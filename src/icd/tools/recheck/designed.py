@@ -87,13 +87,17 @@ def orders(
 
 
 def places(run: Recorded, processes: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The arms were built in the balanced order; a process that tells of none built them as they stand."""
+    """The arms were built in the balanced order. Where no process tells of any, all built them as they stand,
+    which the report says; where some do, all must.
+    """
     names, allocations = list(run.metrics["arms"]), run.lock["measure"]["allocations"]
+    if not any("built" in process for process in processes):
+        return []
     out = []
     for number, process in enumerate(processes):
-        orders = (building(len(names), number, k, allocations, run.lock["seed"]) for k in range(allocations))
+        orders = (building(len(names), number, k, run.lock["seed"]) for k in range(allocations))
         again = [[names[i] for i in order] for order in orders]
-        out += differ(process.get("built", again), again, f"env.json: built of process {number}")
+        out += differ(process.get("built"), again, f"env.json: built of process {number}")
     return out
 
 

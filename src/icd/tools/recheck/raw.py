@@ -17,6 +17,7 @@ from icd.pipeline.rollback import FOLDER
 from icd.samples import read_samples
 from icd.tools.recheck.counters import counters, profiled
 from icd.tools.recheck.designed import ENERGY, blocks, design, places
+from icd.tools.recheck.plausible import clocks, copies, meters, repetitions
 from icd.tools.recheck.recorded import Recorded, differ, read_json
 
 UNIT = {
@@ -77,6 +78,7 @@ def files(
     if not run.simulated:
         out += design(run, samples, processes)
         out += blocks(samples, processes)
+        out += [*copies(samples), *clocks(samples), *repetitions(ncu["runs"])]
     return [
         *out,
         *energy(samples),
@@ -112,8 +114,10 @@ def power(folder: Path, samples: Sequence[Sample], sample_hz: float) -> list[str
         return [f"power.csv: expected the columns {', '.join(PowerRow._fields)}"]
     blocks = {(s.process, s.arm, s.round) for s in samples if s.metric == "watts" and s.source == "measured"}
     times: dict[tuple[int, str, int], list[float]] = defaultdict(list)
-    for process, arm, number, time_s, _ in rows[1:]:
+    watts: dict[tuple[int, str, int], list[float]] = defaultdict(list)
+    for process, arm, number, time_s, read in rows[1:]:
         times[int(process), arm, int(number)].append(float(time_s))
+        watts[int(process), arm, int(number)].append(float(read))
     values = [float(cell) for row in rows[1:] for cell in row[3:]]
     out = [] if all(math.isfinite(v) and v >= 0 for v in values) else ["power.csv: a reading is no figure"]
     # a process whose counter failed later keeps its readings and loses its figures
@@ -127,4 +131,4 @@ def power(folder: Path, samples: Sequence[Sample], sample_hz: float) -> list[str
         if len(at) < least or at != sorted(at) or at[-1] - at[0] < READ_OF_ALL * WINDOW_S:
             said = f"process {block[0]}, {block[1]}, round {block[2]}"
             out.append(f"power.csv: {said}: readings of its {WINDOW_S:g} s are missing")
-    return out
+    return out + meters(watts, samples)
