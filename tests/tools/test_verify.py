@@ -497,6 +497,8 @@ FORGERIES = {
     "a recovery that the lock forbids": together(
         locked("transform", "recover", value="none"), put("transform", "recover", "method", value="lstsq"),
         put("transform", "recover", "asked", value="none")),
+    "a recovery of nothing": put("transform", "recover", "method", value="lstsq"),
+    "another order of rounding": put("transform", "order", "asked", value="precision_first"),
     "no word of recovery": put("transform", value={}),
     "a share that sites could not lose": put("transform", "share", value={"asked": 0.5}),
     "graphs of something else": put("sites", 0, "graph", "source", value="activation"),

@@ -8,12 +8,12 @@ import json
 from typing import Any
 
 from icd.pipeline.prepare import RANDOM
+from icd.pipeline.solved import KEPT
 from icd.tools.recheck.recorded import Recorded, differ
 from icd.transform.channel import share_note
 
 NO_BRIDGE = {"value": None, "reason": "bridge=none"}
-TRIVIAL = {"identity", "previous", "degree", "spectral"}  # candidates of solvers that search
-SEARCH = ("tile", "louvain")
+SEARCH = ("tile", "louvain")  # solvers of many candidates; the others have one, of their own name
 ALWAYS = {
     "icd.model.mock.Mock": "planted",
     "icd.model.minilm.MiniLM": "pretrained",
@@ -79,7 +79,7 @@ def removed(run: Recorded) -> list[str]:
     lock, kind = run.lock["transform"], run.lock["transform"]["_target_"].rpartition(".")[2]
     if not _own(lock):
         return []
-    pruned = kind == "Channel"
+    pruned = kind == "Channel" and "linear" in run.metrics["arms"]  # else nothing is transformed
     dead, out = [], []
     for row in run.metrics["sites"]:
         here = pruned and row["group"] in lock["groups"]
@@ -95,13 +95,16 @@ def removed(run: Recorded) -> list[str]:
 def told(run: Recorded) -> list[str]:
     """What the transform says it was asked for, and of what the graphs were made."""
     lock, found, out = run.lock["transform"], run.metrics["transform"], []
-    if _own(lock):
+    if _own(lock) and "linear" in run.metrics["arms"]:
         for key in ("attention", "recover"):
             if key in lock:
                 again: Any = {"asked": lock[key]}
                 out += differ({"asked": found.get(key, {}).get("asked")}, again, f"transform.{key}")
-    if lock.get("recover") == "none":
-        out += differ(found["recover"]["method"], "none", "transform.recover.method")
+    if "order" in found and "order" in lock:
+        out += differ(found["order"]["asked"], lock["order"], "transform.order.asked")
+    if "recover" in found:
+        refitted = "consumers" in found["recover"] and lock.get("recover") != "none"
+        out += differ(found["recover"]["method"] != "none", refitted, "transform.recover: refitted")
     graph = run.lock["graph"]
     if _own(graph):
         own = graph["_target_"].split(".")[-2]
@@ -119,7 +122,8 @@ def solved(run: Recorded) -> list[str]:
         for when in ("before", "after")
         for name in (row["solver"].get(when) or {}).get("candidates", ())
     }
-    if _own(run.lock["solver"]) and tried - ({*TRIVIAL, own} if own in SEARCH else {own}):
+    strange = tried & {*SEARCH, "shuffle"} - {own} if own in SEARCH else tried - {own, KEPT}
+    if _own(run.lock["solver"]) and strange:
         out.append(f"sites: solver: {', '.join(sorted(tried))} were tried, and {own} was asked for")
     again = run.metrics["rollback"]["first"] is not None  # which adds a step
     if len(run.metrics["iterations"]) - again > run.lock["pipeline"]["max_iters"] + 1:
