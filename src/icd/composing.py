@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from icd.errors import ConfigError
+from icd.places import writable
 from icd.refusals import hydra_errors, refuse_lists, sentence, unknown_key
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def refuse_directory(key: str, path: Path) -> None:
     there = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
     if not there.is_dir():
         raise ConfigError(f"{key}={path}: {there.name!r} is a file; name a directory that can be made")
-    if not os.access(there, os.W_OK | os.X_OK):
+    if not writable(path):
         raise ConfigError(
             f"{key}={path}: the folder {there.name!r} may not be written; name another with {key}="
         )
