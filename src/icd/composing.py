@@ -34,6 +34,9 @@ def compose_cell(conf: Path, overrides: Sequence[str]) -> DictConfig:
         if key.partition(".")[0] in GROUPS and added != list(overrides):
             return compose_cell(conf, added)
         raise ConfigError(sentence(error)) from error
+    except UnicodeDecodeError as error:  # Hydra reads the file and does not say which
+        told = f"byte {error.object[error.start]:#04x} at {error.start}"
+        raise ConfigError(f"a configuration file that was named is not UTF-8 text ({told})") from error
 
 
 def check_cell(conf: Path, overrides: Sequence[str], sweeps: bool = False) -> Experiment:
@@ -47,6 +50,9 @@ def check_cell(conf: Path, overrides: Sequence[str], sweeps: bool = False) -> Ex
     if sweeps:
         refuse_directory("hydra.sweep.dir", Path(str(cfg.hydra.sweep.dir)))
     else:
+        if params := cfg.hydra.sweeper.get("params"):
+            told = " ".join(f"{key}={value}" for key, value in params.items())
+            raise ConfigError(f"the configuration names a sweep ({told}); -m runs its cells")
         refuse_used_directory(overrides)
         refuse_directory("hydra.run.dir", Path(str(cfg.hydra.run.dir)))
     return experiment
