@@ -193,6 +193,28 @@ def test_a_mistake_gets_the_sentence_that_the_documentation_quotes(row, mistake,
     assert int(caught.value.code) == int(row[2])
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("x = nope\n", "NameError: name 'nope' is not defined"),
+        ("def f(:\n", "SyntaxError: "),
+        ("raise RuntimeError('no luck')\n", "RuntimeError: no luck"),
+        (
+            "from dataclasses import dataclass\n\n@dataclass\nclass A:\n    a: int = 0\n    b: int\n",
+            "TypeError: non-default argument 'b' follows",
+        ),
+    ],
+    ids=["name", "syntax", "raises", "order"],
+)
+def test_a_module_of_ones_own_that_raises_costs_a_sentence(text, told, tmp_path, monkeypatch, request):
+    module = f"raising_{request.node.callspec.id}"
+    (tmp_path / f"{module}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigError) as caught:
+        named_class("solver", f"{module}.A")
+    assert f"importing {module} failed ({told}" in str(caught.value)
+
+
 def test_a_folder_that_is_not_there_and_two_ways_at_once_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="'nothing' is not there"):
         with_own_conf(conf_dir(), [], str(tmp_path / "nothing"))

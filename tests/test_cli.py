@@ -55,6 +55,9 @@ BAD = [
     (["measure.target_width_pct=nan"], "measure.target_width_pct=nan: expected a finite number"),
     (["measure.time_budget_s=inf"], "measure.time_budget_s=inf: expected a finite number"),
     (["runtime.cuda_graph=true", "device=cpu"], "needs an NVIDIA GPU and this run's device is cpu"),
+    (["+sweeps=precision_grid"], "-m runs its cells"),
+    (["solver=mine"], "solver=mine: unknown choice. solver knows: degree"),
+    (["solver=mine"], "tile; a choice of your own needs --config-dir FOLDER"),
     (["validate"], "usage: icd validate"),
     (["validate", "x", "--what"], "got '--what'"),
 ]
@@ -95,6 +98,11 @@ def test_broken_yaml_is_named_by_file_and_line(tmp_path):
     (tmp_path / "mine" / "model" / "odd.yaml").write_text("a: 1\n")
     done = icd("--config-dir", "mine", "model=odd", cwd=tmp_path)
     assert done.returncode == Exit.BAD_CONFIG and "lacks the key _target_" in done.stderr
+    done = icd("--config-dir", "mine", "model=oddd", cwd=tmp_path)
+    assert done.returncode == Exit.BAD_CONFIG and "Did you mean 'odd'?" in done.stderr
+    (tmp_path / "mine" / "model" / "odd.yaml").write_bytes(b"\xff\xfe")
+    done = icd("--config-dir", "mine", "model=odd", cwd=tmp_path)
+    assert done.returncode == Exit.BAD_CONFIG and "is not UTF-8 text (byte 0xff at 0)" in done.stderr
 
 
 @pytest.mark.parametrize(("made", "code"), [(True, Exit.BAD_CONFIG), (False, Exit.MISSING_RESOURCE)])

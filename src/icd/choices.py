@@ -1,10 +1,13 @@
-"""The folder of YAMLs that hold every choice, and the nearest of a word: for all who may not see Hydra."""
+"""The folder of YAMLs that hold every choice, the nearest of a word and what is wrong with a YAML: for all
+who may not see Hydra.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from icd.errors import ConfigError
 
@@ -22,3 +25,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`` Did you mean 'x'?`` for the closest known word, else an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def broken_yaml(error: Any, read: Path | None = None) -> str:
+    """Which file, which line and why, without its folder; ``read``: the file, if it does not know."""
+    mark = getattr(error, "problem_mark", None)
+    why = getattr(error, "problem", None) or "it does not parse"
+    if mark is None:
+        return f"a configuration file is not YAML: {why}"
+    file = read or Path(str(mark.name).strip('"'))
+    return f"{file.parent.name}/{file.name}, line {mark.line + 1}: not YAML ({why})"

@@ -17,6 +17,7 @@ from icd.commands import HELP, WORDS, overview, word_help
 from icd.composing import check_cell
 from icd.composing import compose_cell as compose_cell
 from icd.errors import ConfigError, Exit, IcdError, unwritable
+from icd.places import compiled_kernels
 from icd.refusals import hydra_errors, sentence
 from icd.sweeping import expand, launch, run_cell
 from icd.sweeping import finish_sweep as finish_sweep
@@ -32,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one command line and exit with a documented code."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = dispatch(words)
+        with compiled_kernels():
+            code = dispatch(words)
     except IcdError as error:
         print(f"icd: {error}", file=sys.stderr)
         code = error.code

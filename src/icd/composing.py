@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from icd.errors import ConfigError
+from icd.places import writable
 from icd.refusals import hydra_errors, refuse_lists, sentence, unknown_key
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ def compose_cell(conf: Path, overrides: Sequence[str]) -> DictConfig:
         if key.partition(".")[0] in GROUPS and added != list(overrides):
             return compose_cell(conf, added)
         raise ConfigError(sentence(error)) from error
+    except UnicodeDecodeError as error:  # Hydra reads the file and does not say which
+        told = f"byte {error.object[error.start]:#04x} at {error.start}"
+        raise ConfigError(f"a configuration file that was named is not UTF-8 text ({told})") from error
 
 
 def check_cell(conf: Path, overrides: Sequence[str], sweeps: bool = False) -> Experiment:
@@ -47,6 +50,9 @@ def check_cell(conf: Path, overrides: Sequence[str], sweeps: bool = False) -> Ex
     if sweeps:
         refuse_directory("hydra.sweep.dir", Path(str(cfg.hydra.sweep.dir)))
     else:
+        if params := cfg.hydra.sweeper.get("params"):
+            told = " ".join(f"{key}={value}" for key, value in params.items())
+            raise ConfigError(f"the configuration names a sweep ({told}); -m runs its cells")
         refuse_used_directory(overrides)
         refuse_directory("hydra.run.dir", Path(str(cfg.hydra.run.dir)))
     return experiment
@@ -67,7 +73,7 @@ def refuse_directory(key: str, path: Path) -> None:
     there = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
     if not there.is_dir():
         raise ConfigError(f"{key}={path}: {there.name!r} is a file; name a directory that can be made")
-    if not os.access(there, os.W_OK | os.X_OK):
+    if not writable(path):
         raise ConfigError(
             f"{key}={path}: the folder {there.name!r} may not be written; name another with {key}="
         )

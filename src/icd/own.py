@@ -31,12 +31,17 @@ def named_class(group: str, target: Any) -> Any:
     """
     module, _, name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
     try:
+        if not module:
+            raise ImportError("expected MODULE.CLASS")
         cls = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, SyntaxError, ValueError) as error:
+    except (ImportError, AttributeError) as error:
         ours = module.startswith("icd.")
         where = "in the icd package" if ours else f"that can be imported ({error})"
         hint = "" if ours else "; is its folder on PYTHONPATH?"
         raise ConfigError(f"{group}._target_={target!r} names nothing {where}{hint}") from error
+    except Exception as error:  # a module of the user's own, which may raise anything
+        told = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"{group}._target_={target!r}: importing {module} failed ({told})") from error
     if not isinstance(cls, type) or not dataclasses.is_dataclass(cls):
         raise ConfigError(f"{group}._target_={target!r}: expected a dataclass")
     there = {*dir(cls), *(f.name for f in dataclasses.fields(cls))}

@@ -1,13 +1,19 @@
-"""The folder that ``ICD_DATA_DIR`` names: a user's texts, traces and models."""
+"""Folders beside the runs: a user's texts, traces and models (``ICD_DATA_DIR``), and the cache."""
 
 from __future__ import annotations
 
+import logging
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from icd.errors import ConfigError, MissingResource
 
 VARIABLE = "ICD_DATA_DIR"
+log = logging.getLogger(__name__)
 
 
 def data_dir(made: bool = False) -> Path | None:
@@ -24,3 +30,44 @@ def data_dir(made: bool = False) -> Path | None:
     if not made and not path.exists():
         raise MissingResource(f"{VARIABLE} names {path.name!r}, which is not there; make it, or unset it")
     return path
+
+
+def cache_dir() -> Path:
+    """``ICD_CACHE_DIR``, else ``icd`` below the user's cache folder. It may not be there."""
+    if named := os.environ.get("ICD_CACHE_DIR"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "icd"
+
+
+def writable(folder: Path) -> bool:
+    """Whether files can be made in ``folder``, which need not be there yet."""
+    there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
+@contextmanager
+def compiled_kernels() -> Iterator[None]:
+    """Somewhere for what numba compiles, for this process and its children.
+
+    It keeps that beside the sources or below the user's cache folder, and refuses to work where neither can
+    be written (icd installed by another user, in a container without a home); there a folder that is
+    removed at the end takes its place. ``NUMBA_CACHE_DIR`` is left alone.
+    """
+    package = Path(__file__).parent
+    users = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numba"
+    beside = [package / part / "__pycache__" for part in ("solver", "measure")]
+    if os.environ.get("NUMBA_CACHE_DIR") or writable(users) or all(map(writable, beside)):
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="icd-numba-", ignore_cleanup_errors=True) as folder:
+        os.environ["NUMBA_CACHE_DIR"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["NUMBA_CACHE_DIR"]
+
+
+@cache
+def not_kept(folder: Path, what: str, why: str) -> None:
+    """Warn, once a process, that ``folder`` takes nothing: a cache saves time, and no run needs it."""
+    log.warning("%s cannot be kept in %s (%s); ICD_CACHE_DIR names another folder", what, folder, why)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-from icd.choices import conf_dir, did_you_mean
+from icd.choices import broken_yaml, conf_dir, did_you_mean
 
 LIST_ALL = "`python -m icd --cfg job` lists all"
 
@@ -43,8 +41,11 @@ def sentence(error: Exception) -> str:
         return f"hydra/launcher={launcher[1]}: no such launcher here{brings}"
     if choice := re.search(r"Could not find '(\w+)/([^']*)'", text):
         group, word = choice.groups()
-        known = sorted(file.stem for file in (conf_dir() / group).glob("*.yaml"))
-        return f"{group}={word}: unknown choice.{did_you_mean(word, known)} {group} knows: {', '.join(known)}"
+        ours = {file.stem for file in (conf_dir() / group).glob("*.yaml")}
+        known = sorted(ours | set(re.findall(r"^\t(\S+)$", text, re.MULTILINE)))  # those of one's own folder
+        close = did_you_mean(word, known)
+        own = "" if close or set(known) - ours else "; a choice of your own needs --config-dir FOLDER"
+        return f"{group}={word}: unknown choice.{close} {group} knows: {', '.join(known)}{own}"
     if several := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return (
             f"{several[1]} names several values; -m runs one cell for each, "
@@ -64,16 +65,6 @@ def unknown_key(error: Exception) -> str | None:
         r"Key '([^']+)' is not in struct", text
     )
     return found[1] if found else None
-
-
-def broken_yaml(error: Any) -> str:
-    """Which file, which line and why, without its folder."""
-    mark = getattr(error, "problem_mark", None)
-    why = getattr(error, "problem", None) or "it does not parse"
-    if mark is None:
-        return f"a configuration file is not YAML: {why}"
-    file = Path(str(mark.name).strip('"'))
-    return f"{file.parent.name}/{file.name}, line {mark.line + 1}: not YAML ({why})"
 
 
 def refuse_lists(groups: Sequence[str], overrides: Sequence[str]) -> str | None:

@@ -100,3 +100,12 @@ def test_sites_of_a_model_are_remembered(tmp_path):
     second = fit_sites(tasks, SOLVER, cache_dir=tmp_path)
     assert [first[name].stats["cache"] for name in tasks] == ["miss", "miss"]
     assert [second[name].stats["cache"] for name in tasks] == ["hit", "hit"]
+
+
+def test_a_folder_that_cannot_be_made_is_warned_of_once_and_done_without(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    with caplog.at_level(logging.WARNING):
+        first, second = (solve(tmp_path / "file" / "layouts") for _ in range(2))
+    assert caplog.text.count("solved layouts cannot be kept") == 1
+    assert first.stats["cache"] == second.stats["cache"] == "miss"
+    assert np.array_equal(first.pi, second.pi)

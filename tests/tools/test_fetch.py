@@ -185,6 +185,21 @@ def test_models_of_ones_own_folder_are_fetched_too(data, hub, tmp_path, monkeypa
             dispatch(["fetch", *words])
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"a: [1\n b: {", r"model/mine\.yaml, line 2: not YAML"),
+        (b"\xff\xfe", r"model/mine\.yaml: not UTF-8"),
+        (b"", "model=mine: has no published weights"),
+    ],
+)
+def test_a_yaml_of_ones_own_that_cannot_be_read_costs_a_sentence(text, said, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_bytes(text)
+    with pytest.raises(ConfigError, match=said):
+        fetch.main(["--config-dir", str(tmp_path), "model=mine"])
+
+
 def test_all_is_every_model_with_published_weights():
     files = (conf_dir() / "model").glob("*.yaml")
     published = {file.stem for file in files if yaml.safe_load(file.read_text()).get("repo")}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from icd.contracts import CoAccess, Engine, Layout, Layouts, Nets, Site
+from icd.places import cache_dir
 from icd.solver.base import LayoutSolver
 from icd.solver.parallel import SiteTask, fit_sites
 
@@ -64,17 +63,9 @@ def solve_all(
         },
         solver,
         time_budget_s=solver.time_budget_s,
-        cache_dir=cache_folder(),
+        cache_dir=cache_dir() / "layouts",
         progress=lambda name, _, count, total: done(count, name),
     )
-
-
-def cache_folder() -> Path:
-    """Where solved layouts are kept between runs."""
-    if "ICD_CACHE_DIR" in os.environ:
-        return Path(os.environ["ICD_CACHE_DIR"]) / "layouts"
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "icd" / "layouts"
 
 
 def site_costs(

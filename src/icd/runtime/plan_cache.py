@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import icd
 from icd.contracts import PrecisionSpec, Workload
+from icd.places import cache_dir, not_kept
 from icd.processors import cpu_model
 from icd.runtime.accelerate import Switch
 
@@ -58,9 +58,8 @@ def plan_key(
 
 
 def plan_folder() -> Path:
-    """``plans`` below ICD_CACHE_DIR, else below the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("ICD_CACHE_DIR") or Path(base) / "icd") / "plans"
+    """Where measured plans are kept between runs."""
+    return cache_dir() / "plans"
 
 
 def read_plan(path: Path) -> Timed | None:
@@ -74,8 +73,11 @@ def read_plan(path: Path) -> Timed | None:
 
 
 def write_plan(path: Path, timed: Timed) -> None:
-    """Store an entry under a temporary name, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
-        json.dump({"ms": [timed.masked_ms, timed.compact_ms], "slower": timed.slower}, file)
-    Path(file.name).replace(path)
+    """Store an entry under a temporary name, then rename; a folder that takes none is warned of."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
+            json.dump({"ms": [timed.masked_ms, timed.compact_ms], "slower": timed.slower}, file)
+        Path(file.name).replace(path)
+    except OSError as error:
+        not_kept(path.parent, "measured plans", error.strerror or str(error))

@@ -17,6 +17,7 @@ import numpy as np
 
 import icd
 from icd.contracts import BoolArray, IntArray, Layout, Nets, check_permutation
+from icd.places import not_kept
 from icd.solver.base import LayoutSolver
 from icd.solver.problem import Problem, pose
 
@@ -49,7 +50,10 @@ class CachedSolver:
         line: int,
         previous: IntArray | None = None,
     ) -> Layout:
-        """As ``solver.solve``, or what it answered before. A damaged entry is warned of and replaced."""
+        """As ``solver.solve``, or what it answered before. A damaged entry is warned of and replaced.
+
+        A folder that cannot be written is warned of, too.
+        """
         problem = pose(W, nets, block=block, line=line, previous=previous, objective=self.solver.objective)
         path = Path(self.directory) / f"{layout_key(self.solver, problem)}.json"
         kept = _read(path, problem.size)
@@ -57,7 +61,10 @@ class CachedSolver:
             return Layout(kept.pi, {**kept.stats, "cache": "hit"})
         layout = self.solver.solve(W, nets, block=block, line=line, previous=previous)
         if not layout.stats["time_limited"]:
-            _write(path, layout)
+            try:
+                _write(path, layout)
+            except OSError as error:
+                not_kept(path.parent, "solved layouts", error.strerror or str(error))
         return Layout(layout.pi, {**layout.stats, "cache": "miss"})
 
 
@@ -100,7 +107,7 @@ def code_version() -> str:
 def _read(path: Path, size: int) -> Layout | None:
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError) as error:
         log.warning("cached layout %s could not be read (%s); solving again", path.name, error)

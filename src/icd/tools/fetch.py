@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from icd.choices import conf_dir, did_you_mean
+from icd.choices import broken_yaml, conf_dir, did_you_mean
 from icd.errors import ConfigError, Exit, MissingResource, VerificationError
 from icd.model.hub import GIB, HubError, cache_dir, download, host, offline
 from icd.model.minilm import PACKAGE
@@ -69,7 +69,7 @@ def chosen(words: Sequence[str], own: str | None = None) -> dict[str, dict[str, 
     with_own_conf(conf_dir(), [], own)  # refuses a folder that is not there, and names of icd's
     folders = [conf_dir(), *([] if own is None else [Path(own)])]
     files = [file for folder in folders for file in (folder / "model").glob("*.yaml")]
-    known = {file.stem: yaml.safe_load(file.read_text("utf-8")) for file in files}
+    known = {file.stem: described(file) for file in files}
     trained = sorted(name for name, node in known.items() if node.get("repo") or name == "minilm")
     names = words[0].removeprefix("model=").split(",")
     if names == ["all"]:
@@ -82,6 +82,17 @@ def chosen(words: Sequence[str], own: str | None = None) -> dict[str, dict[str, 
                 f"There is something to fetch for {', '.join(trained)}"
             )
     return {name: known[name] for name in names}
+
+
+def described(file: Path) -> dict[str, Any]:
+    """What a model's YAML holds; ConfigError where it cannot be read."""
+    try:
+        node = yaml.safe_load(file.read_text("utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(broken_yaml(error, file)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file.parent.name}/{file.name}: not UTF-8 text (byte {error.start})") from error
+    return node if isinstance(node, dict) else {}
 
 
 def licences(node: Mapping[str, Any]) -> Mapping[str, str]:
