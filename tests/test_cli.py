@@ -59,6 +59,9 @@ BAD = [
     (["solver=mine"], "solver=mine: unknown choice. solver knows: degree"),
     (["solver=mine"], "tile; a choice of your own needs --config-dir FOLDER"),
     (["validate"], "usage: icd validate"),
+    (["verify"], "usage: icd verify [--without-graphs] RUN|SWEEP...; expected"),
+    (["sync", "x", "--uri"], "--uri: expected an address"),
+    (["sync", "x", "--ury=1"], "got '--ury=1'"),
     (["validate", "x", "--what"], "got '--what'"),
 ]
 
@@ -124,6 +127,9 @@ def test_a_full_disk_costs_a_sentence(monkeypatch, capsys):
     assert (
         capsys.readouterr().err == "icd: No space left on device (x); an unfinished run counts as no result\n"
     )
+    with pytest.raises(SystemExit):
+        main(["report", "x"])
+    assert capsys.readouterr().err == "icd: No space left on device (x)\n"  # that run has finished
 
 
 @pytest.mark.parametrize("word", sorted(WORDS))

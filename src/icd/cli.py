@@ -41,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except OSError as error:
         if (said := unwritable(error)) is None:
             raise
-        print(f"icd: {said}", file=sys.stderr)
+        command_of_its_own = words[:1] and words[0] in WORDS and words[0] != "rerun"
+        unfinished = "" if command_of_its_own else "; an unfinished run counts as no result"
+        print(f"icd: {said}{unfinished}", file=sys.stderr)
         code = Exit.MISSING_RESOURCE
     except KeyboardInterrupt:
         print("icd: interrupted; nothing of the unfinished run counts as a result", file=sys.stderr)

@@ -41,7 +41,7 @@ WORDS: dict[str, Command] = {
 HELP = ("-h", "--help")
 EXITS = (
     "0 done; 1 the asked gate failed; 2 bad configuration; 3 something is missing; 4 a measurement failed; "
-    "5 solver timeout; 6 verification failed; 7 cells of a sweep failed"
+    "5 solver timeout; 6 verification failed; 7 cells of a sweep failed; 130 interrupted"
 )
 
 

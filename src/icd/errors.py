@@ -72,7 +72,7 @@ def unwritable(error: OSError) -> str | None:
     if error.errno not in UNWRITABLE:
         return None
     where = f" ({Path(str(error.filename)).name})" if error.filename else ""
-    return f"{error.strerror}{where}; an unfinished run counts as no result"
+    return f"{error.strerror}{where}"
 
 
 def first_line(error: BaseException) -> str:

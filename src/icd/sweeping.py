@@ -110,5 +110,5 @@ def run_cell(cfg: DictConfig) -> int:
     except OSError as error:
         if (said := unwritable(error)) is None:
             raise
-        print(f"icd: {said}", file=sys.stderr)
+        print(f"icd: {said}; an unfinished run counts as no result", file=sys.stderr)
         return int(Exit.MISSING_RESOURCE)

@@ -27,7 +27,7 @@ from icd.places import data_dir
 from icd.tools.manifest import changed, describe, read, write
 
 USAGE = (
-    "usage: icd fetch model=NAME[,NAME...] [--config-dir FOLDER]; "
+    "usage: icd fetch model=NAME[,NAME...]|all [--config-dir FOLDER]; "
     "model=all takes every model with trained weights"
 )
 OPTION = "--config-dir"

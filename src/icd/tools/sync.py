@@ -10,7 +10,7 @@ from icd.tracking.mlflow import MLflow
 from icd.tracking.projection import SUMS, is_sweep, project
 from icd.tracking.sweep import FILE
 
-USAGE = "usage: icd sync RUN... [--uri URI]; expected one or more run or sweep directories"
+USAGE = "usage: icd sync RUN|SWEEP... [--uri URI]"
 URI = "sqlite:///mlflow.db"
 ARTIFACTS = "mlartifacts"
 EXPERIMENT = "icd"
@@ -41,12 +41,16 @@ def arguments(argv: Sequence[str]) -> tuple[list[str], str]:
             uri = rest.pop(0)
         elif word.startswith("--uri="):
             uri = word.removeprefix("--uri=")
+        elif word == "--uri":
+            raise ConfigError(f"{USAGE}; --uri: expected an address behind it")
         elif word.startswith("-"):
-            raise ConfigError(USAGE)
+            raise ConfigError(f"{USAGE}; got {word!r}")
         else:
             words.append(word)
-    if not words or not uri:
-        raise ConfigError(USAGE)
+    if not uri:
+        raise ConfigError(f"{USAGE}; --uri: expected an address behind it")
+    if not words:
+        raise ConfigError(f"{USAGE}; expected one or more run or sweep directories")
     return words, uri
 
 

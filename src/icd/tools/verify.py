@@ -42,7 +42,7 @@ def main(words: Sequence[str]) -> int:
     graphs = WITHOUT not in words
     words = [word for word in words if word != WITHOUT]
     if not words or any(word.startswith("-") for word in words):
-        raise ConfigError(f"usage: icd verify [{WITHOUT}] RUN...; expected one or more run directories")
+        raise ConfigError(f"usage: icd verify [{WITHOUT}] RUN|SWEEP...; expected one or more run directories")
     code = Exit.DONE
     for word in words:
         folder = Path(word)
@@ -65,7 +65,8 @@ def verify(folder: Path, *, graphs: bool = True) -> list[str]:
     try:
         run = load(folder, graphs=graphs)
     except (OSError, ValueError) as error:
-        return [*problems, f"the record cannot be read: {error}"]
+        told = unread(error) if isinstance(error, OSError) else str(error)
+        return [*problems, f"the record cannot be read: {told}"]
     return problems + [problem for check in CHECKS for problem in ask(check, run)]
 
 
@@ -73,9 +74,17 @@ def ask(check: Check, run: Recorded) -> list[str]:
     """What ``check`` finds; a record that it cannot even read does not hold either."""
     try:
         return check(run)
+    except OSError as error:
+        return [f"{check.__name__}: cannot be computed again: {unread(error)}"]
     except (*UNREADABLE, zipfile.BadZipFile) as error:
         told = f"{type(error).__name__}: {error}"
         return [f"{check.__name__}: the record is not of schema icd.metrics/1 ({told})"]
+
+
+def unread(error: OSError) -> str:
+    """Why a file could not be read, and which, without its folder."""
+    which = f" ({Path(error.filename).name})" if error.filename else ""
+    return f"{error.strerror or error}{which}"
 
 
 def verify_sweep(folder: Path, *, graphs: bool = True) -> list[str]:
