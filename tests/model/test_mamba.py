@@ -126,6 +126,20 @@ def test_bf16_stays_close():
     assert relative_error(step(), workload.forward(workload.module, workload.inputs)) < 6e-2
 
 
+def test_the_norm_is_taken_in_float32_whatever_the_weights_are_in():
+    from types import SimpleNamespace
+
+    from icd.model.mamba_module import AddNorm
+
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 3, 512).bfloat16(), torch.ones(512).bfloat16()
+    norm = AddNorm(SimpleNamespace(weight=weight, variance_epsilon=1e-5))
+    total, normed = norm(x, torch.zeros_like(x))
+    exact = x.double() * torch.rsqrt(x.double().square().mean(-1, keepdim=True) + 1e-5)
+    assert torch.equal(total, x) and normed.dtype == torch.bfloat16
+    assert torch.equal(normed, exact.bfloat16())  # rounded once, at the end
+
+
 def test_activations_are_those_that_enter_the_output_projection():
     activations = collect(tiny_mamba())
     assert activations.tokens == 1024

@@ -23,6 +23,12 @@ def arguments(batch, length, width, taps, dtype=torch.float32, device="cpu"):
     return [a.to(device, dtype) for a in (x, weight, bias)]
 
 
+def test_the_kernel_runs_beside_both_scans_that_are_kernels():
+    pytest.importorskip("triton")
+    assert load_conv("mamba_ssm") is load_conv("triton") is not load_conv("chunked")
+    assert load_conv("chunked") is load_conv("reference") is causal_conv
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_plain_twin_is_the_librarys_convolution(shape):
     x, weight, bias = arguments(*shape)
@@ -41,6 +47,8 @@ def test_the_kernel_is_its_plain_twin_in_the_interpreter():
         "    x, weight, bias = arguments(*shape)\n"
         "    assert relative_error(kernel(x, weight, bias), causal_conv(x, weight, bias)) < 1e-6, shape\n"
         "    assert relative_error(kernel(x, weight, None), causal_conv(x, weight, None)) < 1e-6, shape\n"
+        "turned = [a.transpose(0, -1).contiguous().transpose(0, -1) for a in (x, weight)]\n"
+        "assert relative_error(kernel(*turned, bias), causal_conv(x, weight, bias)) < 1e-6\n"
         "x, weight, bias = arguments(1, 67, 8, 4, torch.bfloat16)\n"
         "apart = torch.empty(67 << 25, dtype=x.dtype).as_strided(x.shape, (67 << 25, 1 << 25, 1))\n"
         "apart.copy_(x)\n"  # of 4 GB that nobody touches: a long sequence's last rows lie beyond 32 bits
