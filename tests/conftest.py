@@ -23,23 +23,32 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["ICD_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
 
 
-def icd(*words: str, cwd: Path, timeout: float = 240, **env: str) -> subprocess.CompletedProcess[str]:
-    """``python -m icd WORDS`` in ``cwd``."""
-    return subprocess.run(
-        [sys.executable, "-m", "icd", *words],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env={**os.environ, **env},
-    )
+def icd(
+    *words: str, cwd: Path, timeout: float = 240, cold: bool = False, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """``python -m icd WORDS`` in ``cwd``, forked from a warm interpreter; ``cold``: in one of its own.
+
+    Variables of the environment that libraries read when they are loaded need a process of its own as well.
+    """
+    if cold or sys.platform != "linux" or not set(env) <= {"ICD_CACHE_DIR"}:
+        return subprocess.run(
+            [sys.executable, "-m", "icd", *words],
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, **env},
+        )
+    from tests import warm
+
+    return warm.command(words, cwd, {**os.environ, **env}, timeout)
 
 
 @pytest.fixture(scope="session")
 def mock_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run directory of ``python -m icd gate=mock`` with everything at its default otherwise."""
     folder = tmp_path_factory.mktemp("mock")
-    done = icd("tracking=none", "gate=mock", "hydra.run.dir=run", cwd=folder)
+    done = icd("tracking=none", "gate=mock", "hydra.run.dir=run", cwd=folder, cold=True)
     assert done.returncode == 0, done.stderr + done.stdout
     return folder / "run"
 

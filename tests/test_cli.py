@@ -191,7 +191,7 @@ def test_showing_help_or_the_configuration_is_quick_and_writes_nothing(words, tm
     seconds = []
     for _ in range(3):
         before = children_seconds()
-        done = icd(*words, cwd=tmp_path)
+        done = icd(*words, cwd=tmp_path, cold=True)
         seconds.append(children_seconds() - before)
         assert done.returncode == 0 and "sparsity" in done.stdout
     assert min(seconds) < 2.0
@@ -227,7 +227,7 @@ def test_cells_in_other_processes_are_judged_alike(tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     small = ("tracking=none", "measure=smoke", "model.layers=1", "hydra.sweep.dir=sweep")
     launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-    done = icd("-m", "transform.groups=[nothing],[neurons]", *small, *launcher, cwd=tmp_path)
+    done = icd("-m", "transform.groups=[nothing],[neurons]", *small, *launcher, cwd=tmp_path, cold=True)
     assert done.returncode == Exit.CELLS_FAILED, done.stderr
     assert not (tmp_path / "sweep" / "multirun.yaml").exists()
     cells = json.loads((tmp_path / "sweep" / "sweep.json").read_text("utf-8"))["cells"]

