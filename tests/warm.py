@@ -2,9 +2,9 @@
 
 Importing torch, SciPy and matplotlib and loading the compiled kernels takes most of a small run's time, in
 the command and in each of its child processes. ``command`` runs a command line in a fork of one warm
-interpreter per test process, and the children of that command are forks as well. What a fork cannot show (what
-the interpreter imports, how it starts, which environment libraries read when they are loaded) needs real
-processes: ``tests.conftest.icd(..., cold=True)``.
+interpreter per test process, and the children of that command are forks as well. What a fork cannot show
+(what the interpreter imports, how it starts, which environment libraries read when they are loaded) needs
+real processes: ``tests.conftest.icd(..., cold=True)``.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _become(files: Mapping[int, int], env: Mapping[str, str], cwd: Path) -> None
     own = [str(cwd), *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
     sys.path[:] = [*own, *(p for p in sys.path if p not in own and p != str(ROOT))]
     for number, name in ((1, "stdout"), (2, "stderr")):
-        stream = io.TextIOWrapper(io.FileIO(number, "wb", closefd=False), "utf-8", write_through=True)
+        stream = io.TextIOWrapper(io.BufferedWriter(io.FileIO(number, "wb", closefd=False)), "utf-8")
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 
