@@ -32,18 +32,24 @@ SITES = (("layer.0.neurons", "neurons", 64, 8), ("layer.0.heads", "heads", 4, 1)
 def ratio(delta: float | None, ci95: list[float] | None, verdict: str | None, **more: Any) -> dict[str, Any]:
     """One compared ratio as `icd.stats` writes it."""
     block = {"delta_pct": delta, "ci95": ci95, "n_units": 5, "verdict": verdict, "p_value": 0.01}
+    block |= {"summary": "median", "mean_delta_pct": delta, "mean_ci95": ci95, "mean_gap_ci95": [-0.2, 0.2]}
     return {**block, "source": "measured", "floor_pct": 2.0, **more}
 
 
 def missing(reason: str) -> dict[str, Any]:
     """A ratio that was not measured."""
     none = {"delta_pct": None, "ci95": None, "n_units": 0, "verdict": None, "p_value": None}
+    none |= {"summary": "median"}
     return {**none, "source": None, "reason": reason}
 
 
 def simulated(delta: float) -> dict[str, Any]:
     """A simulated ratio: no interval, no verdict."""
-    return {**ratio(delta, None, None, n_units=1), "source": "simulated", "reason": "simulated"}
+    return {
+        **ratio(delta, None, None, n_units=1, mean_gap_ci95=None),
+        "source": "simulated",
+        "reason": "simulated",
+    }
 
 
 def metrics(arms: tuple[str, ...] = ITERATIVE, pipeline: str = "iterative") -> dict[str, Any]:
@@ -92,6 +98,7 @@ def metrics(arms: tuple[str, ...] = ITERATIVE, pipeline: str = "iterative") -> d
         "sites": [site(*s) for s in SITES],
         "protocol": {"processes": 5, "allocations": 2, "rounds": 2, "regime": "warm"},
         "inputs": {"tokens": 32},
+        "derivation": {"summary": "median"},
         "tags": [],
         "gates": {
             "mock": {"pass": True, "checks": [check("cost_c", -10.0, -18.6, True)]},
@@ -137,6 +144,18 @@ def check(name: str, threshold: float, value: Any, passed: Any, reason: str | No
     """A check of a gate."""
     found = {"name": name, "threshold": threshold, "value": value, "ci95": None}
     return {**found, "pass": passed, "reason": reason, "required": True}
+
+
+def earlier(record: dict[str, Any]) -> dict[str, Any]:
+    """The same run recorded before summaries were named."""
+    out = copy.deepcopy(record)
+    del out["derivation"]["summary"]
+    for compared in out["compare"].values():
+        for block in compared.values():
+            for key in ("summary", "mean_delta_pct", "mean_ci95", "mean_gap_ci95"):
+                if isinstance(block, dict):
+                    block.pop(key, None)
+    return out
 
 
 def simulate(record: dict[str, Any]) -> dict[str, Any]:

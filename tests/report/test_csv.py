@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 
-from icd.report.csv import COLUMNS, write_csv
-from tests.report.build import metrics, write_run
+from icd.report.csv import COLUMNS, NAMED, write_csv
+from tests.report.build import earlier, metrics, ratio, write_run
 
 
 def rows_of(folder, record):
@@ -46,3 +46,19 @@ def test_every_row_names_its_run(tmp_path):
 def test_nothing_temporary_is_left(tmp_path):
     rows_of(tmp_path / "run", metrics())
     assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_the_mean_stands_beside_the_median_and_the_summary_is_named(tmp_path):
+    record = metrics()
+    beside = {"mean_delta_pct": 8.0, "mean_ci95": [6.0, 10.0]}
+    record["compare"]["iterative_vs_linear"]["latency"] = ratio(-20.0, [-22.0, -18.0], "WIN", **beside)
+    row = next(r for r in rows_of(tmp_path / "run", record) if r["name"] == "iterative_vs_linear")
+    found = [
+        row[f"latency_{key}"] for key in ("summary", "mean_delta_pct", "mean_ci_lo_pct", "mean_ci_hi_pct")
+    ]
+    assert found == ["median", "8.0", "6.0", "10.0"]
+
+
+def test_a_record_that_names_no_summary_has_the_columns_it_had(tmp_path):
+    rows = rows_of(tmp_path / "run", earlier(metrics()))
+    assert list(rows[0]) == [column for column in COLUMNS if column not in NAMED] != list(COLUMNS)

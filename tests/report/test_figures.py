@@ -5,31 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from icd.contracts import Sample
 from icd.report.figures.canvas import PAGE
 from icd.report.figures.correlation import panel, spearman
 from icd.report.figures.layouts import aggregate, choose, tiles
-from icd.report.figures.ratios import arms_of, block_medians, draw, order, unit_changes
+from icd.report.figures.ratios import arms_of, draw, order
 from icd.report.figures.timeline import thin
 from icd.report.folder import load
 from icd.report.numbers import interval, number, signed
 from tests.report.build import metrics, ratio, write_run
 
 
-def sample(arm, process, allocation, turn, value):
-    return Sample(arm, "latency_ms", process, allocation, turn, 0, 0, value, "ms", "measured")
-
-
-def test_units_are_process_means_of_log_ratios():
-    rows = [
-        sample("a", 0, 0, 0, 1.0), sample("b", 0, 0, 0, 2.0),
-        sample("a", 0, 1, 0, 2.0), sample("b", 0, 1, 0, 2.0),
-        sample("a", 1, 0, 0, 4.0), sample("b", 1, 0, 0, 2.0),
-        sample("a", 2, 0, 0, 4.0),
-    ]  # fmt: skip
-    assert unit_changes(block_medians(rows, "latency_ms"), "a", "b") == pytest.approx(
-        [100 * (0.5**0.5 - 1), 100.0]
-    )
+def test_the_dots_of_a_comparison_are_its_recorded_units():
+    record = metrics()
+    record["compare"]["iterative_vs_linear"]["latency"]["units"] = units = [-21.0, -20.5, -18.5]
+    axes = draw(record, "latency", PAGE).axes[0]
+    rows = [dots.get_offsets() for dots in axes.collections]
+    assert any(len(row) == 3 and row[:, 0].tolist() == units for row in rows)
 
 
 def test_aa_comes_last_and_the_headline_first():
@@ -103,6 +94,6 @@ def test_signs():
 def test_a_huge_interval_does_not_squeeze_the_others():
     record = metrics()
     record["compare"]["aa"]["latency"] = ratio(16.0, [-99.7, 50_800.0], "AMBIGUOUS")
-    drawn = draw(record, (), "latency", PAGE)
+    drawn = draw(record, "latency", PAGE)
     assert drawn.axes[0].get_xlim() == (-105.0, 150.0)
-    assert draw(metrics(), (), "latency", PAGE).axes[0].get_xlim()[1] < 10
+    assert draw(metrics(), "latency", PAGE).axes[0].get_xlim()[1] < 10

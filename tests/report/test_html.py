@@ -11,8 +11,9 @@ import sys
 import pytest
 
 from icd.errors import ConfigError
+from icd.report import facts, tables
 from icd.report.html import write_html
-from tests.report.build import metrics, ratio, simulate, write_run
+from tests.report.build import earlier, metrics, ratio, simulate, write_run
 
 SECTIONS = (
     "Gates", "Arms", "Comparisons", "Samples over time", "Layout figures against measured figures", "Layouts",
@@ -104,6 +105,22 @@ def test_the_protocol_lists_what_was_measured_and_no_more(page):
     protocol = page[page.index("<h2>Protocol") : page.index("<h2>Caveats")]
     assert "<dt>allocations a process</dt>" in protocol and "<dt>samples</dt>" in protocol
     assert "L2 profiles" not in protocol and "<dd>–</dd>" not in protocol
+
+
+def test_the_mean_of_all_iterations_has_a_column_beside_the_median(page):
+    for heading in ("latency<small>%, median</small>", "mean<small>%, all iterations</small>"):
+        assert heading in page
+    assert "<td>−20.0 [−22.0 to −18.0]</td>" in page
+    assert "it is the median of its rounds" in page
+
+
+def test_a_record_that_names_no_summary_is_shown_as_of_the_mean():
+    record = earlier(metrics())
+    table = tables.comparisons(record)
+    assert ("latency", "%") in table.headings and "mean" not in dict(table.headings)
+    assert {len(row) for row in table.rows} == {len(table.headings)}
+    assert [part.headings[-1][0] for part in tables.comparison_parts(table)] == ["p", "quality vs dense"]
+    assert "averaged over rounds" in facts.unit(record) and "median of its rounds" not in facts.unit(record)
 
 
 def test_nulls_are_dashes_with_a_footnote(page):

@@ -7,7 +7,7 @@ import pytest
 from icd.report.caveats import badges, caveats
 from icd.report.phrases import no_device
 from icd.report.words import solver_sentence, verdict
-from tests.report.build import ITERATIVE, metrics, missing, ratio, simulate
+from tests.report.build import ITERATIVE, earlier, metrics, missing, ratio, simulate
 
 LINEAR = ("dense", "linear", "aa")
 
@@ -275,3 +275,43 @@ def test_a_gpu_that_was_shared_is_told_with_how_many():
     assert any("shared: 2 other" in said for said in caveats(metrics(), {"measured": told}))
     quiet = [{}, {"other_processes": 0}]
     assert not any("shared" in said for said in caveats(metrics(), {"measured": quiet}))
+
+
+def beside(mean, gap, name="iterative_vs_linear", **more):
+    more |= {"mean_delta_pct": mean, "mean_ci95": [mean - 3, mean + 3], "mean_gap_ci95": gap}
+    return with_latency(ratio(-20.0, [-22.0, -18.0], "WIN", **more), name)
+
+
+def test_a_mean_that_says_otherwise_in_every_process_is_said_in_the_verdict_and_the_caveats():
+    record = beside(8.0, [30.0, 40.0])
+    said = "−20.0 % is of medians; the mean of all iterations is +8.0 % (95 % interval +5.0 to +11.0 %)."
+    for found in (text(record), " ".join(caveats(record, {}))):
+        assert said in found and "slow iterations belong to one of the arms" in found
+
+
+def test_a_mean_moved_by_chance_is_a_caveat_alone():
+    record = beside(8.0, [-30.0, 90.0])
+    assert "of medians" not in text(record)
+    (found,) = [c for c in caveats(record, {}) if "of medians" in c]
+    assert found.startswith("Latency of iterative vs linear: −20.0 % is of medians; the mean")
+    assert "other programs take time" in found
+
+
+def test_another_comparison_s_mean_is_a_caveat_where_every_process_agrees():
+    for gap, count in (([30.0, 40.0], 1), ([-30.0, 90.0], 0)):
+        record = beside(8.0, gap, "shuffle_vs_linear")
+        assert len([c for c in caveats(record, {}) if "Latency of shuffle vs linear" in c]) == count
+
+
+@pytest.mark.parametrize("mean", [-21.9, -18.1])
+def test_a_mean_within_the_noise_floor_of_the_median_is_not_spoken_of(mean):
+    record = beside(mean, [0.1, 0.2])
+    assert "of medians" not in text(record) + " ".join(caveats(record, {}))
+
+
+def test_one_or_two_rounds_of_a_process_have_no_median_and_the_caveats_say_so():
+    for rounds, count in ((10, 1), (15, 0)):
+        record = metrics()
+        record["compare"]["iterative_vs_linear"]["latency"]["diagnostics"] = {"rounds": rounds}
+        assert len([c for c in caveats(record, {}) if "whose median is their mean" in c]) == count
+        assert not [c for c in caveats(earlier(record), {}) if "median" in c]

@@ -93,13 +93,50 @@ def test_differences_are_reported_as_they_are():
     assert out["verdict"] is None
 
 
-def test_an_outlier_stays_in_and_the_delta_without_it_stands_beside():
-    rows = experiment({"a": lambda p, a, r: 1 + (p + r) / 1e4, "b": by_process(1.0)}, processes=3, rounds=4)
-    spoilt = [s._replace(value=9.0) if s[:5] == ("a", "latency_ms", 1, 0, 2) else s for s in rows]
-    out = compare(spoilt, "latency_ms", "a", "b", **GPU)
-    assert out["delta_pct"] > 5
+def one_round_spoilt(metric="latency_ms"):
+    values = {"a": lambda p, a, r: 1 + (p + r) / 1e4, "b": by_process(1.0)}
+    rows = experiment(values, metric=metric, processes=3, rounds=4)
+    return [s._replace(value=9.0) if s[:5] == ("a", metric, 1, 0, 2) else s for s in rows]
+
+
+def test_an_outlying_round_does_not_move_a_latency_and_the_mean_that_it_moves_stands_beside():
+    out = compare(one_round_spoilt(), "latency_ms", "a", "b", **GPU)
+    assert out["summary"] == "median"
+    assert out["delta_pct"] == pytest.approx(0.0, abs=0.1)
+    assert out["verdict"] == "EQUIVALENT"
+    logs = np.array([[1 + (p + r) / 1e4 for r in range(4)] * 2 for p in range(3)])
+    logs[1, 2] = 9.0
+    assert out["delta_pct"] == pytest.approx(100 * math.expm1(np.median(np.log(logs), 1).mean()))
+    assert out["mean_delta_pct"] == pytest.approx(100 * math.expm1(np.log(logs).mean()))
+    assert out["mean_ci95"] == pytest.approx(
+        [100 * math.expm1(end) for end in t_interval(np.log(logs).mean(1))]
+    )
     assert out["diagnostics"]["outliers"] == 1
     assert out["diagnostics"]["delta_pct_without_outliers"] == pytest.approx(0.0, abs=0.1)
+
+
+def test_energy_is_a_sum_of_which_no_round_is_left_out():
+    out = compare(one_round_spoilt("energy_j"), "energy_j", "a", "b", **GPU)
+    assert out["summary"] == "mean" and "mean_delta_pct" not in out
+    assert out["delta_pct"] > 5
+    points = compare(one_round_spoilt("l2_served_pct"), "l2_served_pct", "a", "b", kind="difference", **GPU)
+    assert points["summary"] == "mean" and points["delta"] == pytest.approx(8 / 24, abs=0.01)
+
+
+def test_the_mean_shows_pauses_of_one_arm_that_the_median_does_not():
+    rows = experiment({"a": by_process(0.9), "b": by_process(1.0)}, processes=5, rounds=3, iterations=10)
+    paused = [s._replace(value=2.7) if s.arm == "a" and s.iteration == 4 else s for s in rows]
+    out = compare(paused, "latency_ms", "a", "b", **GPU)
+    assert (out["delta_pct"], out["verdict"]) == (pytest.approx(-10), "WIN")
+    assert out["mean_delta_pct"] == pytest.approx(100 * (0.9 * (9 + 3) / 10 - 1))  # a tenth takes three times
+    lo, hi = out["mean_gap_ci95"]
+    assert lo == pytest.approx(20) and hi == pytest.approx(20)  # 1.08 / 0.9, alike in every process
+
+
+def test_a_record_from_before_summaries_were_named_is_of_the_mean_and_says_no_word_of_it():
+    out = compare(one_round_spoilt(), "latency_ms", "a", "b", **GPU, summary="mean", named=False)
+    assert out["delta_pct"] > 5
+    assert not [key for key in out if "summary" in key or key.startswith("mean")]
 
 
 def test_bootstrap_interval_appears_at_40_processes():

@@ -4,15 +4,16 @@ import numpy as np
 
 from icd.contracts import Missing
 from icd.stats.diagnose import lag1, mad_outliers, without_outliers
-from icd.stats.units import Units, process_means
+from icd.stats.summary import process_units
+from icd.stats.units import Units
 
 
-def units_of(rounds: np.ndarray) -> Units:
+def units_of(rounds: np.ndarray, summary: str = "mean") -> Units:
     """Units of rounds (processes, allocations, rounds)."""
     process, allocation, round_ = (x.ravel() for x in np.indices(rounds.shape))
     values = rounds.ravel()
     return Units(
-        units=process_means(values, process, allocation),
+        units=process_units(values, process, allocation, summary),
         processes=tuple(range(len(rounds))),
         rounds=values,
         process=process,
@@ -21,6 +22,8 @@ def units_of(rounds: np.ndarray) -> Units:
         unpaired=0,
         source="measured",
         kind="ratio",
+        summary=summary,
+        means=process_units(values, process, allocation, "mean"),
     )
 
 
@@ -67,3 +70,14 @@ def test_sensitivity_is_the_units_without_the_flagged_rounds():
     by_hand[1, 0] = np.delete(rounds[1, 0], 2).mean()
     assert result.flagged == ((1, 0, 2),)
     np.testing.assert_allclose(result.units, by_hand.mean(1))
+
+
+def test_sensitivity_of_medians_is_made_of_medians():
+    rounds = np.random.default_rng(3).uniform(-0.01, 0.01, (2, 2, 5))
+    rounds[1, 0, 2] = 5.0
+    result = without_outliers(units_of(rounds, "median"))
+    kept = np.delete(rounds[1].ravel(), 2)
+    # nine rounds of two allocations: those of the one that lost a round weigh 1/8 each, the others 1/10
+    order, weights = np.argsort(kept), np.where(np.arange(9) < 4, 1 / 8, 1 / 10)
+    middle = kept[order][np.searchsorted(np.cumsum(weights[order]), 0.5)]
+    np.testing.assert_allclose(result.units, [np.median(rounds[0]), middle])

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from icd.contracts import Missing, Sample
 from icd.errors import MeasurementError
-from icd.stats.units import Units, paired, process_means, series
+from icd.stats.units import Units, paired, series
 
 from .build import by_process, experiment, sample
 
 
 def plain_units(samples: list[Sample], metric: str, a: str, b: str) -> list[float]:
-    """Twin of `paired`: nested loops, as the definition reads."""
+    """Twin of `paired` with means: nested loops, as the definition reads."""
 
     def block(arm: str, key: tuple[int, int, int]) -> float | None:
         values = sorted(
@@ -63,7 +63,7 @@ def test_units_equal_the_plain_twin_with_ragged_blocks_and_lost_rounds(seed):
         for i in range(rng.randint(1, 4))
         if rng.random() < 0.8
     ]
-    result = paired(rows, "latency_ms", "a", "b")
+    result = paired(rows, "latency_ms", "a", "b", summary="mean")
     expected = plain_units(rows, "latency_ms", "a", "b")
     if isinstance(result, Missing):
         assert expected == []
@@ -76,7 +76,7 @@ def test_a_unit_by_hand():
     value = {(0, 0): 2.0, (0, 1): 8.0, (1, 0): 4.0}  # (allocation, round) -> a's block; b is 1
     rows = [sample("a", v, allocation=al, round=r) for (al, r), v in value.items()]
     rows += [sample("b", 1.0, allocation=al, round=r) for al, r in value]
-    units = found(paired(rows, "latency_ms", "a", "b"))
+    units = found(paired(rows, "latency_ms", "a", "b", summary="mean"))
     # allocation 0: mean of log 2 and log 8 = log 4; allocation 1: log 4
     np.testing.assert_allclose(units.units, [math.log(4)])
     np.testing.assert_allclose(units.rounds, np.log([2, 8, 4]))
@@ -87,11 +87,6 @@ def test_a_unit_by_hand():
 def test_a_block_is_its_median_so_one_hiccup_does_not_count():
     rows = [sample("a", v, iteration=i) for i, v in enumerate([1.0, 1.0, 900.0])] + [sample("b", 1.0)]
     assert found(paired(rows, "latency_ms", "a", "b")).units.tolist() == [0.0]
-
-
-def test_every_allocation_weighs_the_same_however_many_rounds_it_kept():
-    rounds = np.array([1.0, 1.0, 1.0, 4.0])
-    assert process_means(rounds, np.zeros(4, int), np.array([0, 0, 0, 1])).tolist() == [2.5]
 
 
 @given(st.permutations(range(24)))

@@ -17,7 +17,7 @@ ARMS = ("linear", "iterative")
 def recorded(**measure):
     asked = {"stop": "adaptive", "rounds": 3, "processes": 1, "allocations": 1, "target_width_pct": 1.0}
     arms = {arm: {"executed": {}} for arm in ARMS}
-    return Recorded(Path("run"), {"arms": arms}, {"measure": {**asked, **measure}}, {})
+    return Recorded(Path("run"), {"arms": arms, "derivation": {}}, {"measure": {**asked, **measure}}, {})
 
 
 def samples(count, spread=0.2, iterations=1):

@@ -163,7 +163,7 @@ def cost_made_better(metrics, folder):
 def made_again(metrics, folder):
     """Everything that follows from samples, computed again from what the file now holds."""
     samples, asked = read_samples(folder / "samples.csv.gz"), metrics["derivation"]
-    keys = ("device", "tokens", "l2_metric", "regime", "reasons")
+    keys = ("device", "tokens", "l2_metric", "regime", "reasons", "summary")
     found = json.loads(json.dumps(derive(samples, list(metrics["arms"]), **{k: asked[k] for k in keys})))
     for part in ("arms", "compare"):
         for name, block in found[part].items():
@@ -174,6 +174,13 @@ def made_again(metrics, folder):
     stopped, runs = metrics["protocol"]["stopped"], read_json(folder / "ncu.json")["runs"]
     lock = read_json(folder / "config.lock.json")["measure"]
     metrics["protocol"] = json.loads(json.dumps(protocol(lock, samples, stopped, runs)))
+
+
+def by_the_mean(metrics, folder):
+    """A record that names another summary than the one that icd takes, with what follows from it."""
+    metrics["derivation"]["summary"] = "mean"
+    made_again(metrics, folder)
+    decided(metrics, folder)
 
 
 def without(keep):
@@ -419,6 +426,10 @@ FORGERIES = {
     "a round left out, all figures to match": without(lambda s: s.metric != "latency_ms" or s.round != 1),
     "an arm left out": lambda metrics, folder: [metrics["arms"].pop("aa"), metrics["compare"].pop("aa")],
     "a figure added": put(*HEAD, "latency", "speedup", value=9.0),
+    "rounds by their mean, all figures to match": by_the_mean,
+    "a summary of one figure": put(*HEAD, "latency", "summary", value="mean"),
+    "a summary that does not exist": put("derivation", "summary", value="mode"),
+    "a mean beside the median": put(*HEAD, "latency", "mean_delta_pct", value=-20.0),
     "a verdict": put(*HEAD, "latency", "verdict", value="AMBIGUOUS"),
     "a source": put("arms", "linear", "latency_ms", "source", value="simulated"),
     "what was executed": put("arms", "linear", "executed", "source", value="simulated"),

@@ -14,6 +14,7 @@ def test_headline_and_every_comparison_have_their_figures(tmp_path):
     assert found["latency.delta_pct"] == found["iterative_vs_linear.latency.delta_pct"] == -20.0
     assert (found["latency.ci_lo"], found["latency.ci_hi"]) == (-22.0, -18.0)
     assert found["aa.latency.delta_pct"] == 0.1
+    assert found["latency.mean_delta_pct"] == -20.0
     assert (found["C_delta_pct"], found["Q_delta"]) == (-18.6, 0.0125)
     assert found["arm.iterative.latency_ms.mean"] == 8.0
     assert (found["gate.mock"], found["gate.strict"]) == (1.0, 0.0)

@@ -16,6 +16,7 @@ from icd.pipeline.profiling import LAUNCHES, SUFFIX
 from icd.pipeline.solved import site_table, solver_block, total_cost
 from icd.pipeline.tags import tags
 from icd.stats.derive import derive
+from icd.stats.summary import OF_TIMES, Summary
 from icd.stats.wall import wall_check
 
 SCHEMA = "icd.metrics/1"
@@ -39,6 +40,7 @@ def figures(taken: Measurement, l2_compared: str) -> dict[str, Any]:
         "tokens": facts["tokens"],
         "l2_metric": l2_metric(l2_compared),
         "regime": REGIME,
+        "summary": OF_TIMES,
         "reasons": missing_reasons(taken.processes, taken.l2.missing),
         **partial(
             taken.processes, (run["repetition"] for run in taken.l2.runs), taken.l2.asked, taken.l2.missing
@@ -169,17 +171,19 @@ def protocol(
     samples: Sequence[Sample],
     stopped: Sequence[Mapping[str, Any]],
     profiled: Sequence[Mapping[str, Any]],
+    summary: Summary = OF_TIMES,
 ) -> dict[str, Any]:
     """How it was measured, what ended each process, and the cross-check of the clocks.
 
-    ``measure``: of the lock; ``stopped``: see `icd.stats.width.stopped`; ``profiled``: ``runs`` of ncu.json.
+    ``measure``: of the lock; ``stopped``: see `icd.stats.width.stopped`; ``profiled``: ``runs`` of ncu.json;
+    ``summary``: of a latency's rounds.
     """
     wall = wall_check(samples)
     return {
         "processes": len({s.process for s in samples if s.metric == "latency_ms"}),
         "allocations": measure["allocations"],
         "rounds": measure["rounds"],
-        "unit": "process mean of log ratios",
+        "unit": f"process {summary} of log ratios",
         "stop": measure["stop"],
         "stopped": list(stopped),
         "energy": {

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from icd.report.figures.ratios import label, order
 from icd.report.folder import dig
 from icd.report.numbers import bound, interval, is_number, signed
-from icd.report.phrases import HEADLINE, emulated, why
+from icd.report.phrases import HEADLINE, emulated, mean_beside, why
 
 BADGES = {
     "random-weights": "weights are random, not trained: quality and structure say nothing about a real model",
@@ -33,6 +34,7 @@ BADGES = {
 }
 UNKNOWN_BADGE = "recorded by the run"
 ENOUGH_UNITS = 5
+FEW_ROUNDS = 3  # rounds of a process, below which a median leaves none out
 ONE_ORDER = (
     "The arms were built in the same order in every process, so where each lies in memory, and what it owes "
     "to that, may repeat in all of them, and intervals do not hold it: on an H200 0.2 to 0.4 %."
@@ -118,6 +120,14 @@ def _statistics(metrics: Mapping[str, Any]) -> list[str]:
             "only larger changes could be seen."
         )
     found = block.get("diagnostics") or {}
+    if block.get("summary") == "median" and found and found["rounds"] < FEW_ROUNDS * n:
+        out.append(
+            "The processes have one or two rounds each, whose median is their mean: a round that another "
+            "program disturbed counts in full."
+        )
+    for pair in order(compared):
+        said = mean_beside(dig(compared, pair, "latency") or {}, alike=pair != name)
+        out += [f"Latency of {label(pair)}: {said}"] if said else []
     if found.get("outliers"):
         without = signed(found.get("delta_pct_without_outliers"))
         out.append(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from icd.report.folder import dig, load
+from icd.report.phrases import named
 
 RUN = {
     "run_id": ("run_id",),
@@ -80,6 +81,18 @@ ARM = {
     "roofline_limit": ("roofline", "limit"),
 }
 BLOCKS = ("latency", "latency_cold", "ept", "ept_net", "dram", "dram_cold")
+NAMED = {  # of a record that says how rounds became units
+    **{f"{block}_summary": (block, "summary") for block in BLOCKS},
+    **{
+        column: path
+        for block in ("latency", "latency_cold")
+        for column, path in {
+            f"{block}_mean_delta_pct": (block, "mean_delta_pct"),
+            f"{block}_mean_ci_lo_pct": (block, "mean_ci95", 0),
+            f"{block}_mean_ci_hi_pct": (block, "mean_ci95", 1),
+        }.items()
+    },
+}
 COMPARISON = {
     **{
         column: path
@@ -103,6 +116,7 @@ COMPARISON = {
             f"{block}_lag1": (block, "diagnostics", "lag1", "value"),
         }.items()
     },
+    **NAMED,
     "l2_delta_pp": ("l2_pp", "delta"),
     "l2_ci_lo_pp": ("l2_pp", "ci95", 0),
     "l2_ci_hi_pp": ("l2_pp", "ci95", 1),
@@ -129,6 +143,11 @@ GATE = {
 COLUMNS = ("kind", "name", *RUN, *ARM, *COMPARISON, *GATE, *CAUSE, "reason")
 
 
+def columns(metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    """The columns of a record."""
+    return COLUMNS if named(metrics) else tuple(column for column in COLUMNS if column not in NAMED)
+
+
 def write_csv(folder: Path) -> None:
     """Write ``folder/report.csv``."""
     temporary = folder / ".report.csv.tmp"
@@ -139,7 +158,7 @@ def write_csv(folder: Path) -> None:
 def encode(metrics: Mapping[str, Any]) -> str:
     """``report.csv``; what is not there is empty, with the reasons in the last column."""
     out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, COLUMNS, restval="", lineterminator="\n")
+    writer = csv.DictWriter(out, columns(metrics), restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows(metrics))
     return out.getvalue()

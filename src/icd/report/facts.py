@@ -7,7 +7,7 @@ from typing import Any
 
 from icd.report.folder import Run, dig
 from icd.report.numbers import DASH, is_number, number
-from icd.report.phrases import no_device
+from icd.report.phrases import named, no_device
 
 Facts = list[tuple[str, str]]
 CONFIG = (
@@ -125,6 +125,23 @@ def protocol(run: Run) -> Facts:
         by_arm = (f"{arm} {number(pct, 3)} %" for arm, pct in wall["vs_events_pct"].items())
         out += [("host clock above GPU events", ", ".join(by_arm))]
     return out
+
+
+def unit(metrics: Mapping[str, Any]) -> str:
+    """How samples became units, and units changes."""
+    rest = (
+        "n counts processes. Changes are 100 (exp(mean of the units) − 1); the interval is a paired t "
+        "interval on the units."
+    )
+    if not named(metrics):
+        earlier = "log ratios of block medians, averaged over rounds, then over allocations"
+        return f"The unit is the process: {earlier}. {rest}"
+    return (
+        "The unit is the process. For latency it is the median of its rounds' log ratios of block medians, "
+        "in which every allocation weighs the same, so that a few disturbed rounds do not carry it; the mean "
+        "beside it is of every iteration, round and allocation. For energy, a sum over a window, and for L2 "
+        f"and DRAM, which are counted, it is the mean over rounds, then over allocations. {rest}"
+    )
 
 
 def stop(process: Mapping[str, Any]) -> str:

@@ -30,7 +30,7 @@ ARMS = {
 def write_html(folder: Path) -> None:
     """Write ``folder/report.html``, and the ratio plot as ``plots/ratios.png`` when there is one."""
     run = load(folder)
-    drawn = ratios.draw(run.metrics, run.samples, "latency", PAPER)
+    drawn = ratios.draw(run.metrics, "latency", PAPER)
     if drawn is not None:
         write(folder / RATIO_PLOT, png(drawn))
     write(folder / "report.html", render(run).encode())
@@ -75,7 +75,7 @@ def context(run: Run) -> dict[str, Any]:
         "rooflines": rooflines.rooflines(metrics),
         "roofline_device": tie(rooflines.device(metrics)),
         "comparisons": comparisons,
-        "comparison_parts": [comparisons.columns(1, 7), comparisons.columns(7)],
+        "comparison_parts": tables.comparison_parts(comparisons),
         "diagnostics": diagnostics.diagnostics(metrics),
         "cache_arms": cache.arms(metrics),
         "cache_pairs": cache.comparisons(metrics),
@@ -96,6 +96,7 @@ def context(run: Run) -> dict[str, Any]:
         "plan": site_tables.plan(metrics),
         "checks": facts.checks(metrics),
         "protocol": facts.protocol(run),
+        "unit": facts.unit(metrics),
         "env": facts.flatten(run.env),
         "lock": facts.flatten(run.lock),
         "caveats": [tie(c) for c in (*caveats(metrics, run.env), *rooflines.caveats(metrics))],
@@ -124,7 +125,7 @@ def ratio_plots(run: Run) -> list[tuple[str, Any]]:
     out = []
     for block in ratios.BLOCKS:
         title = ratios.title_of(block, run.metrics)
-        drawn = ratios.draw(run.metrics, run.samples, block, PAGE)
+        drawn = ratios.draw(run.metrics, block, PAGE)
         if drawn is not None:
             out.append((title, markup(svg(drawn, f"ratio-{block}", f"Change of {title} by comparison"))))
     return out

@@ -23,6 +23,35 @@ def figure(block: Mapping[str, Any], unit: str = "%") -> str:
     return f"{value} {unit} (95 % interval {interval(block['ci95'])} {unit}, {units})"
 
 
+def named(metrics: Mapping[str, Any]) -> bool:
+    """Whether the record says how the rounds of a process became its unit; earlier ones took their mean."""
+    return "summary" in (metrics.get("derivation") or {})
+
+
+def mean_beside(block: Mapping[str, Any], *, alike: bool = False) -> str:
+    """What the mean of all iterations says where it lies further from the median than the noise floor.
+
+    Empty where it does not, and with ``alike`` also where the two do not part alike in every process.
+    """
+    value, floor, gap = (block.get(key) for key in ("mean_delta_pct", "floor_pct", "mean_gap_ci95"))
+    if not is_number(value) or abs(value - block["delta_pct"]) <= (floor or 0.0):
+        return ""
+    systematic = gap is not None and not gap[0] <= 0 <= gap[1]
+    if alike and not systematic:
+        return ""
+    ends = block.get("mean_ci95")
+    said = f" (95 % interval {interval(ends)} %)" if ends else ""
+    cause = (
+        "The two part alike in every process, so slow iterations belong to one of the arms; in total time, "
+        "which throughput follows, the mean counts."
+        if systematic
+        else "The two do not part alike in every process, as where other programs take time from some "
+        "iterations."
+    )
+    typical = f"{signed(block['delta_pct'])} % is of medians"
+    return f"{typical}; the mean of all iterations is {signed(value)} %{said}. {cause}"
+
+
 def no_device(metrics: Mapping[str, Any]) -> bool:
     """Whether the run's device is a simulated one."""
     tags = metrics.get("tags") or ()

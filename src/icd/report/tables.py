@@ -8,7 +8,7 @@ from typing import Any
 from icd.report.figures.ratios import label, order
 from icd.report.folder import dig
 from icd.report.numbers import DASH, interval, is_number, minus, number, plain_interval, signed
-from icd.report.phrases import l2_name
+from icd.report.phrases import l2_name, named
 from icd.report.table import Cell, Table, text_of
 
 SHARES = ("cosine", "agreement", "accuracy")  # at most 1
@@ -101,12 +101,25 @@ COMPARISON_HEADINGS = (
 )
 
 
+BESIDE = ("mean", "%, all iterations")
+APART = "energy per token"  # the first column of the second of two tables
+
+
+def comparison_headings(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The headings of a record; one that names its summary has the mean beside the median."""
+    out = [(l2_name(metrics) if name == "L2 served" else name, unit) for name, unit in COMPARISON_HEADINGS]
+    return [out[0], ("latency", "%, median"), out[2], BESIDE, *out[3:]] if named(metrics) else out
+
+
+def comparison_parts(table: Table) -> list[Table]:
+    """The table of comparisons in two: latency, and what else there is."""
+    cut = [name for name, _ in table.headings].index(APART)
+    return [table.columns(1, cut), table.columns(cut)]
+
+
 def comparisons(metrics: Mapping[str, Any]) -> Table:
     """One row a comparison, in the order of the ratio plot."""
-    named = tuple(
-        (l2_name(metrics) if name == "L2 served" else name, unit) for name, unit in COMPARISON_HEADINGS
-    )
-    table = Table(named)
+    table = Table(comparison_headings(metrics))
     compared = metrics.get("compare") or {}
     for name in order(compared):
         found = compared[name]
@@ -117,6 +130,7 @@ def comparisons(metrics: Mapping[str, Any]) -> Table:
             table.cell(signed(latency.get("delta_pct")), why, source=latency.get("source")),
         ]
         row += [table.cell(interval(latency.get("ci95")), why)]
+        row += [_change(table, latency, "mean_delta_pct", "mean_ci95")] if named(metrics) else []
         row += [
             table.cell(text_of(latency.get("verdict")), why, kind=f"outcome {latency.get('verdict') or ''}")
         ]
@@ -137,9 +151,11 @@ def comparisons(metrics: Mapping[str, Any]) -> Table:
     return table
 
 
-def _change(table: Table, block: Mapping[str, Any]) -> Cell:
-    value = signed(block.get("delta_pct", block.get("delta")))
-    ends = block.get("ci95")
+def _change(
+    table: Table, block: Mapping[str, Any], key: str = "delta_pct", interval_key: str = "ci95"
+) -> Cell:
+    value = signed(block.get(key, block.get("delta")))
+    ends = block.get(interval_key)
     return table.cell(
         f"{value} [{interval(ends)}]" if ends else value, block.get("reason"), source=block.get("source")
     )

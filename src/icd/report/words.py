@@ -19,6 +19,7 @@ from icd.report.phrases import (
     equivalence_pct,
     figure,
     l2_name,
+    mean_beside,
     model,
     why,
 )
@@ -50,7 +51,7 @@ def verdict(metrics: Mapping[str, Any]) -> Verdict:
     word = "SIMULATED" if block.get("source") == "simulated" else block.get("verdict") or "NO VERDICT"
     loop = LOOP if "reference-scan" in (metrics.get("tags") or ()) else ""
     first = f"{first.removesuffix('.')}; {loop}{quality_words(metrics, name)}."
-    sentences = (first, rollback_sentence(metrics), floor_sentence(metrics))
+    sentences = (first, mean_beside(block, alike=True), rollback_sentence(metrics), floor_sentence(metrics))
     return Verdict(
         word, tuple(s for s in (*sentences, last, beyond_latency(compared[name], l2_name(metrics))) if s)
     )

@@ -16,6 +16,7 @@ import numpy as np
 from icd.contracts import Missing, Sample
 from icd.stats.diagnose import lag1, without_outliers
 from icd.stats.interval import BOOTSTRAP_FROM, bca_interval, cohen_dz, positive_interval, t_interval, t_test
+from icd.stats.summary import Summary, summary_of
 from icd.stats.units import Kind, Units, paired, series
 from icd.stats.verdict import verdict
 
@@ -57,22 +58,29 @@ def compare(
     equivalence: float | None,
     kind: Kind = "ratio",
     at_least: int = 2,
+    summary: Summary | None = None,
+    named: bool = True,
 ) -> dict[str, Any]:
     """``arm`` against ``base`` over paired rounds; the unit is the process.
 
-    ``kind="ratio"``: ``delta_pct = 100 (exp(mean log ratio) - 1)``, negative is better;
+    ``kind="ratio"``: ``delta_pct = 100 (exp(mean of the units) - 1)``, negative is better;
     ``kind="difference"``: ``delta``, arm - base in the metric's unit. ``ci95``, ``floor`` and
     ``equivalence`` are in the same unit; without a floor there is no verdict (None). Below ``at_least``
     units there is no interval, test or verdict. Also ``effect``
     (Cohen's dz of the units), ``p_value`` (no change, two-sided), ``source``, the ``units`` themselves
     and ``diagnostics``.
+    ``summary``: how the rounds of a process became its unit (`icd.stats.summary`), the metric's own if None;
+    ``named``: whether the result says which, and where it is the median also what the mean would be
+    (`beside`).
     Simulated values are deterministic: they give a delta and no interval. Raises MeasurementError as
     `icd.stats.units.paired` does.
     """
     name = "delta_pct" if kind == "ratio" else "delta"
-    found = paired(samples, metric, arm, base, kind=kind)
+    summary = summary or summary_of(metric)
+    found = paired(samples, metric, arm, base, kind=kind, summary=summary)
+    told: dict[str, Any] = {"summary": summary} if named else {}
     if isinstance(found, Missing):
-        nothing = {name: None, "ci95": None, "n_units": 0, "verdict": None}
+        nothing = {name: None, "ci95": None, "n_units": 0, "verdict": None, **told}
         return {**nothing, "effect": None, "p_value": None, "source": None, "reason": found.reason}
     units = found.units
     interval = Missing("simulated") if found.source == "simulated" else t_interval(units, at_least=at_least)
@@ -86,6 +94,8 @@ def compare(
         "source": found.source,
         "units": [in_unit(float(unit), kind) for unit in units],
         "diagnostics": diagnostics(found, name, at_least),
+        **told,
+        **(beside(found, name, at_least) if named and summary == "median" else {}),
     }
     if isinstance(interval, Missing):
         return {**out, "reason": interval.reason}
@@ -102,6 +112,20 @@ def compare(
         bca = bca_interval(units)
         out["ci95_bca"] = None if isinstance(bca, Missing) else [in_unit(end, kind) for end in bca]
     return {**out, "reason": "; ".join(reasons)} if reasons else out
+
+
+def beside(units: Units, name: str, at_least: int = 2) -> dict[str, Any]:
+    """What the mean of every iteration, round and allocation says beside the median.
+
+    ``mean_<name>`` and ``mean_ci95``, in the result's unit; ``mean_gap_ci95``: the interval of the change
+    that lies between the two, which leaves zero out where slow iterations belong to one arm in every process,
+    and holds it where chance struck. Null where the result has no interval.
+    """
+    out: dict[str, Any] = {f"mean_{name}": in_unit(float(units.means.mean()), units.kind)}
+    for key, x in (("mean_ci95", units.means), ("mean_gap_ci95", units.means - units.units)):
+        ends = Missing("simulated") if units.source == "simulated" else t_interval(x, at_least=at_least)
+        out[key] = None if isinstance(ends, Missing) else [in_unit(end, units.kind) for end in ends]
+    return out
 
 
 def diagnostics(units: Units, name: str, at_least: int = 2) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from icd.stats.arms import describe, with_reason
 from icd.stats.compare import compare
 from icd.stats.interval import holm
 from icd.stats.net import net_energy
+from icd.stats.summary import OF_TIMES, Summary, summary_of
 from icd.stats.verdict import Floor, equivalence_pct, fixed_floor_pct, noise_floor
 
 # comparison -> (arm, base); A/A first, because it sets the floor of the others
@@ -49,6 +50,7 @@ def derive(
     regime: str = "warm",
     reasons: Mapping[str, str] | None = None,
     partial: Mapping[str, str] | None = None,
+    summary: Summary | None = OF_TIMES,
 ) -> dict[str, Any]:
     """``{"arms": {arm: ...}, "compare": {comparison: ...}}`` of a run with these ``arms``.
 
@@ -59,7 +61,8 @@ def derive(
     ``l2_metric`` is the one compared, in percentage points; ``regime`` is the cache state it was read in
     (warm | cold). ``reasons[metric]`` says why a metric was not
     measured, ``partial[block]`` (l2, energy) that only some processes gave it. Comparisons of arms that are
-    not in ``arms`` are left out.
+    not in ``arms`` are left out. ``summary``: how the rounds of a time become a process's unit
+    (`icd.stats.summary`); None for a record that names none: the mean, and no word of it.
     Raises MeasurementError for samples that contradict one another, ValueError for an unknown device.
     """
     why = dict(reasons or {})
@@ -70,11 +73,13 @@ def derive(
     pairs = {name: pair for name, pair in COMPARISONS.items() if set(pair) <= set(arms)}
     compared: dict[str, dict[str, Any]] = {name: {} for name in pairs}
     for block, metric in RATIOS.items():
-        for name, result in _ratios(by_metric[metric], metric, pairs, device).items():
+        for name, result in _ratios(by_metric[metric], metric, pairs, device, summary).items():
             compared[name][block] = with_reason(result, metric, why)
     for name, pair in pairs.items():
         for block, key, state in (("l2_pp", l2_metric, regime), ("l2_cold_pp", f"{l2_metric}_cold", "cold")):
-            compared[name][block] = with_reason(_points(by_metric[key], key, pair, state), key, why)
+            compared[name][block] = with_reason(
+                _points(by_metric[key], key, pair, state, named=summary is not None), key, why
+            )
     return {
         "arms": {
             arm: describe(by_metric, arm, tokens=tokens, reasons=why, partial=partial or {}) for arm in arms
@@ -84,7 +89,11 @@ def derive(
 
 
 def _ratios(
-    samples: Sequence[Sample], metric: str, pairs: Mapping[str, tuple[str, str]], device: str
+    samples: Sequence[Sample],
+    metric: str,
+    pairs: Mapping[str, tuple[str, str]],
+    device: str,
+    summary: Summary | None,
 ) -> dict[str, dict[str, Any]]:
     """All comparisons of one metric: A/A by the fixed floor, the others by the floor that A/A sets.
 
@@ -101,6 +110,8 @@ def _ratios(
             floor=floor.percent,
             equivalence=equivalence,
             at_least=units_needed(metric),
+            summary=summary_of(metric, summary or "mean"),
+            named=summary is not None,
         )
         if out[name]["delta_pct"] is None:
             continue
@@ -113,10 +124,19 @@ def _ratios(
     return out
 
 
-def _points(samples: Sequence[Sample], metric: str, pair: tuple[str, str], regime: str) -> dict[str, Any]:
+def _points(
+    samples: Sequence[Sample], metric: str, pair: tuple[str, str], regime: str, *, named: bool
+) -> dict[str, Any]:
     """A cache figure compared in percentage points; no noise floor, so no verdict."""
     out = compare(
-        samples, metric, *pair, floor=None, equivalence=None, kind="difference", at_least=units_needed(metric)
+        samples,
+        metric,
+        *pair,
+        floor=None,
+        equivalence=None,
+        kind="difference",
+        at_least=units_needed(metric),
+        named=named,
     )
     del out["verdict"]
     return {**out, "metric": metric, "regime": None if out["delta"] is None else regime}

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icd.contracts import BoolArray, FloatArray, Missing
-from icd.stats.units import Units, process_means
+from icd.stats.summary import process_units, robust_sd
+from icd.stats.units import Units
 
 MIN_STEPS = 8
 CUTOFF = 3.5  # robust z-score; Iglewicz and Hoaglin (1993)
@@ -57,14 +58,9 @@ def lag1(units: Units) -> Autocorrelation | Missing:
 
 
 def mad_outliers(values: NDArray[Any], cutoff: float = CUTOFF) -> BoolArray:
-    """Which of ``values`` (k,) lie further than ``cutoff`` robust standard deviations from the median.
-
-    The scale is the median absolute deviation x 1.4826; where more than half of the values coincide,
-    the mean absolute deviation x 1.2533.
-    """
+    """Which of ``values`` (k,) lie further than ``cutoff`` robust standard deviations from the median."""
     distance = np.abs(np.asarray(values, float) - np.median(values))
-    scale = 1.4826 * np.median(distance) or 1.2533 * distance.mean()
-    return np.asarray(distance > cutoff * scale)
+    return np.asarray(distance > cutoff * robust_sd(values))
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,5 +76,5 @@ def without_outliers(units: Units, cutoff: float = CUTOFF) -> Sensitivity:
     flagged = mad_outliers(units.rounds, cutoff)
     kept = ~flagged
     where = zip(*(x[flagged].tolist() for x in (units.process, units.allocation, units.round)), strict=True)
-    means = process_means(units.rounds[kept], units.process[kept], units.allocation[kept])
-    return Sensitivity(tuple(where), means)
+    rest = process_units(units.rounds[kept], units.process[kept], units.allocation[kept], units.summary)
+    return Sensitivity(tuple(where), rest)

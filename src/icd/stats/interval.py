@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icd.contracts import FloatArray, Missing
+from icd.stats.summary import robust_sd
 
 LEVEL = 0.95
 BOOTSTRAP_FROM = 40  # below it the bootstrap is narrower than it should be
@@ -31,6 +32,24 @@ def t_bounds(units: NDArray[Any], level: float = LEVEL) -> tuple[FloatArray, Flo
     mean = units.mean(-1)
     half = stdtrit(n - 1, 0.5 + level / 2) * units.std(-1, ddof=1) / math.sqrt(n)
     return mean - half, mean + half
+
+
+def median_bounds(rounds: NDArray[Any], level: float = LEVEL) -> tuple[FloatArray, FloatArray]:
+    """Two-sided interval of the median over the last axis: (..., n) -> lo (...), hi (...); n >= 2.
+
+    As a t interval, its standard error being sqrt(pi / 2) robust standard deviations over sqrt(n), as of
+    normal rounds; n / (n - 0.8) takes off what the deviation of few of them is too small by (C. Croux and
+    P. J. Rousseeuw, COMPSTAT 1992). A few outlying rounds do not widen it.
+    """
+    from scipy.special import stdtrit
+
+    rounds = np.asarray(rounds, float)
+    n = rounds.shape[-1]
+    if n < 2:
+        raise ValueError(f"an interval needs at least 2 rounds, got {n}")
+    error = math.sqrt(math.pi / 2 / n) * n / (n - 0.8) * robust_sd(rounds)
+    middle, half = np.median(rounds, -1), stdtrit(n - 1, 0.5 + level / 2) * error
+    return middle - half, middle + half
 
 
 def t_interval(

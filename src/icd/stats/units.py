@@ -2,7 +2,8 @@
 
     block   the samples of one (arm, metric, process, allocation, round); its value is their median
     round   log(a / b), or a - b, of the two arms' blocks of one (process, allocation, round)
-    unit    one process: the mean over its allocations of the mean over their rounds
+    unit    one process: the median of its rounds, or their mean (`icd.stats.summary`), in which every
+            allocation weighs the same
 
 Rounds and allocations inside a process share its memory placement, so they are not independent: two
 identical copies of a model differ by up to 0.5 % with a tight interval. Only processes count as n.
@@ -14,13 +15,14 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from icd.contracts import FloatArray, Missing, Sample
 from icd.errors import MeasurementError
+from icd.stats.summary import Summary, process_units, summary_of
 
 Kind = Literal["ratio", "difference"]
 Index = NDArray[np.int64]
@@ -54,7 +56,8 @@ class Units:
 
     ``units``: float64 (n_units,), log ratios or differences, one per process in ``processes`` order;
     ``rounds``, ``process``, ``allocation``, ``round``: (n_rounds,), one entry per paired round, sorted;
-    ``unpaired``: blocks that only one of the arms has. ``source``: measured | simulated.
+    ``unpaired``: blocks that only one of the arms has. ``source``: measured | simulated. ``summary``: how
+    rounds became units; ``means`` (n_units,): what means alone make of them, of a block's iterations too.
     """
 
     units: FloatArray
@@ -66,6 +69,8 @@ class Units:
     unpaired: int
     source: str
     kind: Kind
+    summary: Summary
+    means: FloatArray
 
 
 def series(samples: Iterable[Sample], metric: str, arm: str) -> Series | Missing:
@@ -94,28 +99,19 @@ def series(samples: Iterable[Sample], metric: str, arm: str) -> Series | Missing
     return Series(ordered, mine[0].unit, mine[0].source)
 
 
-def process_means(rounds: NDArray[Any], process: NDArray[Any], allocation: NDArray[Any]) -> FloatArray:
-    """Units from rounds: (..., k) -> (..., n_processes), processes in ascending order.
-
-    Every allocation of a process weighs the same, and every round of an allocation, however many
-    rounds were kept. ``process`` and ``allocation`` label the last axis, both of shape (k,).
-    """
-    slot, slot_of = np.unique(np.stack([process, allocation]), axis=1, return_inverse=True)
-    slot_of = slot_of.ravel()
-    _, process_of, allocations = np.unique(slot[0], return_inverse=True, return_counts=True)
-    per_slot = np.bincount(slot_of)  # rounds of each (process, allocation)
-    weight = 1.0 / (per_slot[slot_of] * allocations[process_of[slot_of]])  # (k,)
-    share = np.zeros((len(allocations), len(slot_of)))  # (n_processes, k), rows sum to 1
-    share[process_of[slot_of], np.arange(len(slot_of))] = weight
-    return np.asarray(rounds, float) @ share.T
-
-
 def paired(
-    samples: Iterable[Sample], metric: str, a: str, b: str, *, kind: Kind = "ratio"
+    samples: Iterable[Sample],
+    metric: str,
+    a: str,
+    b: str,
+    *,
+    kind: Kind = "ratio",
+    summary: Summary | None = None,
 ) -> Units | Missing:
     """Units of arm ``a`` against arm ``b``: log(a / b) for ``kind="ratio"``, else a - b.
 
-    Missing when an arm has no sample, no round is common to both, one arm was measured and the other
+    ``summary``: how the rounds of a process become its unit, the metric's own if None. Missing when an arm
+    has no sample, no round is common to both, one arm was measured and the other
     simulated, or a ratio would be one of zeros of a metric that may be zero. Raises MeasurementError as
     `series` does, when the arms' units differ, and when a ratio is asked of values that are not positive.
     """
@@ -132,25 +128,29 @@ def paired(
     keys = [key for key in one.blocks if key in other.blocks]
     if not keys:
         return Missing(f"{metric}: arms {a} and {b} have no (process, allocation, round) in common")
-    x, y = (np.array([np.median(s.blocks[key]) for key in keys]) for s in (one, other))
-    if kind == "ratio":
-        for arm, values in ((a, x), (b, y)):
+    changes = []
+    for middle in (np.median, np.mean):
+        x, y = (np.array([middle(s.blocks[key]) for key in keys]) for s in (one, other))
+        for arm, values in ((a, x), (b, y)) if kind == "ratio" else ():
             if values.min() <= 0 and metric in MAY_BE_ZERO:
                 return Missing(f"{metric} of arm {arm} is {values.min():g}: there is no ratio")
             if values.min() <= 0:
                 raise MeasurementError(f"{metric} of arm {arm}: a ratio needs values > 0, got {values.min()}")
-        rounds = np.log(x / y)
-    else:
-        rounds = x - y
+        changes.append(np.log(x / y) if kind == "ratio" else x - y)
+    rounds, of_means = changes
     labels = np.array(keys, np.int64)  # (n_rounds, 3)
+    process, allocation = labels[:, 0], labels[:, 1]
+    summary = summary or summary_of(metric)
     return Units(
-        units=process_means(rounds, labels[:, 0], labels[:, 1]),
-        processes=tuple(int(p) for p in np.unique(labels[:, 0])),
+        units=process_units(rounds, process, allocation, summary),
+        processes=tuple(int(p) for p in np.unique(process)),
         rounds=rounds,
-        process=labels[:, 0],
-        allocation=labels[:, 1],
+        process=process,
+        allocation=allocation,
         round=labels[:, 2],
         unpaired=len(one.blocks) + len(other.blocks) - 2 * len(keys),
         source=one.source,
         kind=kind,
+        summary=summary,
+        means=process_units(of_means, process, allocation, "mean"),
     )

@@ -150,6 +150,7 @@ def comparison(block: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for ratio in RATIOS:
         found = block.get(ratio) or {}
         yield f"{ratio}.delta_pct", found.get("delta_pct")
+        yield f"{ratio}.mean_delta_pct", found.get("mean_delta_pct")
         yield from ((f"{ratio}.{end}", (found.get("ci95") or (None, None))[i]) for end, i in ENDS)
         yield from (
             (f"{ratio}.{key}", found.get(key)) for key in ("n_units", "floor_pct", "p_value", "p_holm")

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from icd.contracts import Sample
 from icd.report.figures.canvas import Palette, arm_colour, figure, style
 from icd.report.folder import dig
 from icd.report.numbers import interval, is_number, signed
 from icd.report.phrases import equivalence_pct, l2_name
 
 FARTHEST_PCT = 150.0  # intervals are drawn up to here, or up to the largest estimate
-Block = tuple[str, int, int, int]  # arm, process, allocation, round
-# block of a comparison -> (title, raw metric of the units, unit, better side); L2 is a difference of points
+# block of a comparison -> (title, unit, better side); L2 is a difference of points
 BLOCKS = {
-    "latency": ("latency", "latency_ms", "%", "left"),
-    "ept": ("energy per token", "energy_j", "%", "left"),
-    "dram": ("DRAM bytes per token", "dram_bytes_per_token", "%", "left"),
-    "l2_pp": ("L2 served", None, "pp", "right"),
+    "latency": ("latency", "%", "left"),
+    "ept": ("energy per token", "%", "left"),
+    "dram": ("DRAM bytes per token", "%", "left"),
+    "l2_pp": ("L2 served", "pp", "right"),
 }
 FIRST = (
     "iterative_vs_linear",
@@ -44,45 +39,19 @@ def arms_of(comparison: str) -> tuple[str, str]:
     return (arm, base) if base else ("aa", "linear")
 
 
-def block_medians(samples: Sequence[Sample], metric: str) -> dict[Block, float]:
-    """The median of every (arm, process, allocation, round) of a positive metric."""
-    blocks: dict[Block, list[float]] = defaultdict(list)
-    for s in samples:
-        if s.metric == metric and s.value > 0:
-            blocks[s.arm, s.process, s.allocation, s.round].append(s.value)
-    return {key: float(np.median(values)) for key, values in blocks.items()}
-
-
-def unit_changes(medians: Mapping[Block, float], arm: str, base: str) -> list[float]:
-    """The statistical units as changes in percent, one a process.
-
-    Log ratios of block medians, averaged over the rounds of an allocation, then over allocations.
-    """
-    allocations: dict[tuple[int, int], list[float]] = defaultdict(list)
-    for (name, process, allocation, turn), value in medians.items():
-        other = medians.get((base, process, allocation, turn))
-        if name == arm and other is not None:
-            allocations[process, allocation].append(float(np.log(value / other)))
-    processes: dict[int, list[float]] = defaultdict(list)
-    for (process, _), logs in allocations.items():
-        processes[process].append(float(np.mean(logs)))
-    return [100 * float(np.expm1(np.mean(processes[p]))) for p in sorted(processes)]
-
-
 def title_of(block: str, metrics: Mapping[str, Any]) -> str:
     """What the block compares, in words."""
     return l2_name(metrics) if block == "l2_pp" else BLOCKS[block][0]
 
 
-def draw(metrics: Mapping[str, Any], samples: Sequence[Sample], block: str, palette: Palette) -> Any | None:
+def draw(metrics: Mapping[str, Any], block: str, palette: Palette) -> Any | None:
     """The figure of one block, None when no comparison has a value."""
     compared = metrics.get("compare") or {}
     names = [n for n in order(compared) if change(dig(compared, n, block)) is not None]
     if not names:
         return None
-    _, metric, unit, better = BLOCKS[block]
+    _, unit, better = BLOCKS[block]
     title = title_of(block, metrics)
-    medians = block_medians(samples, metric) if metric else {}
     arms = list(metrics.get("arms") or {})
 
     def real(name: str) -> bool:
@@ -105,8 +74,7 @@ def draw(metrics: Mapping[str, Any], samples: Sequence[Sample], block: str, pale
         for row, name in enumerate(names):
             found = compared[name][block]
             colour = arm_colour(arms_of(name)[0], arms)
-            units = unit_changes(medians, *arms_of(name))
-            _row(axes, row, found, unit, colour, units, palette)
+            _row(axes, row, found, unit, colour, palette)
         axes.set_yticks(range(len(names)), [label(n) for n in names])
         axes.set_ylim(len(names) - 0.45, -0.6)
         axes.tick_params(axis="y", length=0)
@@ -127,11 +95,10 @@ def _row(
     found: Mapping[str, Any],
     unit: str,
     colour: str,
-    units: list[float],
     palette: Palette,
 ) -> None:
     """One comparison: interval, estimate, units below it, and the same in words beside it."""
-    value, ends = change(found), found.get("ci95")
+    value, ends, units = change(found), found.get("ci95"), found.get("units") or ()
     real = found.get("source") != "simulated"
     if ends is not None:
         axes.plot(ends, [row, row], color=colour, lw=2.4, solid_capstyle="butt", zorder=3)

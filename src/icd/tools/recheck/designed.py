@@ -125,7 +125,7 @@ def cycles(run: Recorded, samples: Sequence[Sample], n_arms: int) -> list[str]:
             out.append(f"{where}; an adaptive stop takes whole cycles of {one}, {first} rounds at least")
         mine = medians(s for s in samples if s.metric == "latency_ms" and (s.process, s.allocation) == place)
         for look in range(first, taken[place], one):
-            width = widest_pct([s for s in mine if s.round < look], names)
+            width = widest_pct([s for s in mine if s.round < look], names, run.of_times)
             if width is not None and width <= measure["target_width_pct"]:
                 out.append(f"{where}; {look} of them were precise enough, and it would have stopped")
     return out

@@ -14,6 +14,7 @@ from icd.samples import read_samples
 from icd.stats.derive import derive
 from icd.stats.rollback import BLOCKS, HEADLINE, decide
 from icd.stats.rootcause import root_cause
+from icd.stats.summary import OF_TIMES
 from icd.stats.width import stopped
 from icd.tools.recheck.layouts import arm_totals
 from icd.tools.recheck.recorded import Recorded, differ, read_json
@@ -34,6 +35,7 @@ def statistics(run: Recorded) -> list[str]:
 def settings(run: Recorded, processes: Sequence[Mapping[str, Any]], ncu: Mapping[str, Any]) -> dict[str, Any]:
     """What `derive` was asked with; ``processes``: of env.json."""
     return {
+        **({"summary": OF_TIMES} if "summary" in run.metrics["derivation"] else {}),  # earlier: no name
         "device": processes[0]["device"],
         "tokens": run.metrics["inputs"]["tokens"],
         "l2_metric": l2_metric(run.lock["measure"].get("l2_compared", "served_pct")),  # earlier: no choice
@@ -65,7 +67,13 @@ def measurement(
     if set(there) != set(names):
         return [f"{where}arms: recorded {', '.join(sorted(names))}, sampled {', '.join(sorted(there))}"]
     keys = ("device", "tokens", "l2_metric", "regime", "reasons")
-    derived = derive(samples, names, partial=asked.get("partial"), **{key: asked[key] for key in keys})
+    derived = derive(
+        samples,
+        names,
+        partial=asked.get("partial"),
+        summary=asked.get("summary"),
+        **{key: asked[key] for key in keys},
+    )
     arms = {
         name: arm_block(
             derived["arms"][name],
@@ -92,8 +100,8 @@ def measurement(
 def stops(run: Recorded) -> list[str]:
     """``protocol``: what was asked, what ended each process, the check of the clocks."""
     recorded, measure = run.metrics["protocol"], run.lock["measure"]
-    again = stopped(recorded["stopped"], run.samples, list(run.metrics["arms"]))
-    out = differ(recorded, protocol(measure, run.samples, again, run.ncu["runs"]), "protocol")
+    again = stopped(recorded["stopped"], run.samples, list(run.metrics["arms"]), run.of_times)
+    out = differ(recorded, protocol(measure, run.samples, again, run.ncu["runs"], run.of_times), "protocol")
     timed = (
         set()
         if run.simulated

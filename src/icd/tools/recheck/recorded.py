@@ -14,6 +14,7 @@ import numpy as np
 from icd.contracts import IntArray, Sample
 from icd.samples import read_samples
 from icd.stats.derive import equal
+from icd.stats.summary import OF_TIMES, Summary
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -46,6 +47,11 @@ class Recorded:
         """The weights of J as locked; what the lock does not spell are defaults of one's own solver."""
         told = self.metrics["derivation"]["objective"]
         return {key: self.lock["solver"].get(key, value) for key, value in told.items()}
+
+    @property
+    def of_times(self) -> Summary:
+        """How rounds of latency became units; a record that does not name it took their mean."""
+        return OF_TIMES if "summary" in self.metrics["derivation"] else "mean"
 
     @cached_property
     def samples(self) -> Sequence[Sample]:
