@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -42,6 +43,12 @@ def test_a_run_does_without_a_cache_that_cannot_be_written(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "run" / "SHA256SUMS").is_file()
+    said = "solved layouts cannot be kept in 'layouts' (Not a directory)"
+    assert f"icd: {said}" in done.stderr  # the solver's process said so; its parent shows and logs it
+    log = [json.loads(line) for line in (tmp_path / "run" / "run.log").read_text().splitlines()]
+    notices = [line["meta"]["message"] for line in log if line["stage"] == "notice"]
+    assert [notice.startswith(said) for notice in notices] == [True]
+    assert str(tmp_path) not in json.dumps(log)
 
 
 def test_compiled_kernels_find_a_folder_where_none_can_be_written(unwritable, monkeypatch):

@@ -70,4 +70,4 @@ def compiled_kernels() -> Iterator[None]:
 @cache
 def not_kept(folder: Path, what: str, why: str) -> None:
     """Warn, once a process, that ``folder`` takes nothing: a cache saves time, and no run needs it."""
-    log.warning("%s cannot be kept in %s (%s); ICD_CACHE_DIR names another folder", what, folder, why)
+    log.warning("%s cannot be kept in %r (%s); ICD_CACHE_DIR names another folder", what, folder.name, why)

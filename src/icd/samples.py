@@ -5,11 +5,17 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import math
+import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from icd.contracts import Sample
+from icd.reading import MIB, Unreadable, lines_of, open_regular, spelled
+
+MOST_ROWS = 4_000_000  # some 250 bytes of memory each
+MOST_BYTES = 512 * MIB  # unpacked
 
 
 def encode(samples: Iterable[Sample]) -> bytes:
@@ -23,24 +29,53 @@ def encode(samples: Iterable[Sample]) -> bytes:
 
 
 def read_samples(path: Path) -> list[Sample]:
-    """The rows in the order they were written; ValueError names a line that cannot be read."""
+    """The rows in the order they were written; ValueError names a line that cannot be read, or a limit."""
     try:
-        with gzip.open(path, "rt", encoding="utf-8", newline="") as lines:
-            return list(_rows(path.name, csv.reader(lines)))
-    except (zlib.error, EOFError, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path.name}: {error}") from error
+        with open_regular(path) as packed, gzip.GzipFile(fileobj=packed) as file:
+            return list(_rows(path.name, csv.reader(_lines(path.name, file))))
+    except (zlib.error, EOFError, gzip.BadGzipFile, csv.Error) as error:
+        raise Unreadable(f"{path.name}: {error}") from error
+
+
+def _lines(name: str, file: gzip.GzipFile) -> Iterator[str]:
+    """Lines as text, as many as the limits allow; they are counted as they are unpacked."""
+    size = 0
+    for number, line in lines_of(io.BufferedReader(file), name):
+        size += len(line)
+        if number > MOST_ROWS + 1:
+            raise Unreadable(f"{name}: expected at most {MOST_ROWS:,} samples, it holds more")
+        if size > MOST_BYTES:
+            raise Unreadable(f"{name}: expected at most {spelled(MOST_BYTES)} unpacked, it holds more")
+        try:
+            yield line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise Unreadable(f"{name}, line {number}: not UTF-8") from error
 
 
 def _rows(name: str, lines: Iterator[list[str]]) -> Iterator[Sample]:
     if tuple(next(lines, ())) != Sample._fields:
-        raise ValueError(f"{name}: expected the columns {', '.join(Sample._fields)}")
+        raise Unreadable(f"{name}: expected the columns {', '.join(Sample._fields)}")
+    kept = sys.intern  # a few words make up all the texts of a file
     for number, row in enumerate(lines, 2):
         try:
             arm, metric, process, allocation, round_, order, iteration, value, unit, source, *around = row
-            clock, temperature = (float(cell) if cell else None for cell in around)
+            clock, temperature = (_number(cell) if cell else None for cell in around)
             yield Sample(
-                arm, metric, int(process), int(allocation), int(round_), int(order), int(iteration),
-                float(value), unit, source, clock, temperature,
+                kept(arm), kept(metric), _count(process), _count(allocation), _count(round_), _count(order),
+                _count(iteration), _number(value), kept(unit), kept(source), clock, temperature,
             )  # fmt: skip
         except ValueError as error:
-            raise ValueError(f"{name}, line {number}: {error}") from error
+            raise Unreadable(f"{name}, line {number}: {error}") from error
+
+
+def _number(cell: str) -> float:
+    value = float(cell)
+    if not math.isfinite(value):
+        raise ValueError(f"{cell} is no figure; a sample that is not there has no row")
+    return value
+
+
+def _count(cell: str) -> int:
+    if not cell.isdecimal() or len(cell) > 9:
+        raise ValueError(f"{cell[:20]!r}: expected a whole number of at most nine digits")
+    return int(cell)

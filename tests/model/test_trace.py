@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -134,11 +135,41 @@ def test_a_matrix_is_symmetrised_and_keeps_its_rows(tmp_path):
 
 def test_weights_become_passes_over_the_trace_and_stay_below_the_limit():
     given = Accesses(np.array([0, 1, 2]), np.array([1, 2, 0]), np.array([0.5, 1.5, 1.0]))
-    src, dst, unit = unroll(given, 100)
-    assert src.tolist() == [0, 1, 2, 1, 2, 1] and dst.tolist() == [1, 2, 0, 2, 0, 2] and unit == 0.5
+    src, dst, unit, unread = unroll(given, 100)
+    assert src.tolist() == [0, 1, 2, 1, 2, 1] and dst.tolist() == [1, 2, 0, 2, 0, 2]
+    assert (unit, unread) == (0.5, 0)
     heavy = Accesses(given.source, given.target, np.array([1.0, 1e9, 1.0]))
-    src, _, unit = unroll(heavy, 1000)
-    assert 900 <= len(src) <= 1003 and set(src) == {0, 1, 2} and unit > 1
+    src, _, unit, unread = unroll(heavy, 1000)
+    assert src.tolist() == [1] * 1000 and unit == pytest.approx(1e6, rel=1e-8) and unread == 2
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 100, 1000, 10**6])
+@pytest.mark.parametrize(
+    "weight",
+    [
+        np.ones(1000),
+        np.r_[np.ones(500), 1e6, np.ones(500)],
+        np.arange(1.0, 60.0),
+        np.random.default_rng(0).exponential(size=777),
+        np.array([1e-290, 1e290, 3e289]),
+        np.array([5e-324, 1.7e308]),
+        np.full(3, 1e-290),
+    ],
+    ids=["equal", "one heavy", "whole", "any", "far apart", "limits of float64", "tiny"],
+)
+def test_reads_are_never_more_than_the_limit_and_each_record_has_its_share_of_them(weight, limit):
+    number = np.arange(len(weight))
+    src, _, unit, unread = unroll(Accesses(number, number, weight), limit)
+    times = np.bincount(src, minlength=len(weight))
+    exact = [Fraction(w) for w in weight.tolist()]
+    share = np.array([float(w / sum(exact)) for w in exact]) if len(exact) < 9 else weight / weight.sum()
+    assert 1 <= len(src) <= limit
+    assert np.abs(times - share * len(src)).max() < 1
+    assert unread == (times == 0).sum()
+    assert unit * len(src) == pytest.approx(weight.sum(), rel=1e-9)
+    whole = weight / weight.min() if weight.max() < 1e9 else weight
+    if (whole == np.rint(whole)).all() and whole.sum() <= limit:
+        assert times.tolist() == whole.tolist()
 
 
 def test_the_forward_adds_the_rows_that_the_trace_reads():

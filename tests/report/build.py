@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 
 from icd.contracts import Sample
 
@@ -177,9 +178,7 @@ def write_run(folder: Path, record: dict[str, Any], *, processes: int = 3, itera
     layouts, live = {"before": {}, "after": {}}, {}
     for name, _, size, _ in SITES:
         dense = rng.random((size, size)) * (1 - np.eye(size))
-        rows, columns = np.nonzero(dense)
-        indptr = np.searchsorted(rows, np.arange(size + 1))
-        np.savez(folder / "W" / f"{name}.npz", indptr=indptr, indices=columns, data=dense[rows, columns])
+        scipy.sparse.save_npz(folder / "W" / f"{name}.npz", scipy.sparse.csr_matrix(dense))
         live[name] = sorted(rng.permutation(size)[: size // 2].tolist())
         layouts["before"][name] = rng.permutation(size).tolist()
         layouts["after"][name] = [*live[name], *(c for c in range(size) if c not in live[name])]

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import logging
+import os
 
 import numpy as np
 import pytest
@@ -52,6 +54,42 @@ def test_what_is_faster_is_executed_and_the_function_stays(build, slope, clock):
     assert step.executed["sites"] == best.executed["sites"]
     assert {row["chosen"] for row in step.executed["plan"]} == {"compact" if slope > 0 else "masked"}
     assert relative_error(step(), workload.forward(workload.module, workload.inputs)) < 1e-5
+
+
+DAMAGED = {
+    "NaN": '{"ms": [NaN, 1.0], "slower": 0}',
+    "infinity": '{"ms": [1.0, 1e999], "slower": 0}',
+    "a negative time": '{"ms": [1.0, -1.0], "slower": 0}',
+    "a time as text": '{"ms": ["1", 1.0], "slower": 0}',
+    "a truth value": '{"ms": [1.0, true], "slower": 0}',
+    "three times": '{"ms": [1.0, 1.0, 1.0], "slower": 0}',
+    "more rounds than there are": '{"ms": [1.0, 1.0], "slower": 10}',
+    "half a round": '{"ms": [1.0, 1.0], "slower": 0.5}',
+    "no rounds": '{"ms": [1.0, 1.0]}',
+    "a list": "[]",
+    "nothing": "",
+    "nested deeply": "[" * 5000,
+    "not UTF-8": b"\xff",
+    "a FIFO": None,
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_plan_is_warned_of_and_measured_again(content, clock, tmp_path, caplog):
+    workload = gather(pruned(mock(layers=1, neurons=64, width=32).build()))
+    expected = Auto(64, 16).prepare(workload, FP32, "cpu").executed
+    (entry,) = (tmp_path / "plans").iterdir()
+    entry.unlink()
+    if content is None:
+        os.mkfifo(entry)
+    else:
+        entry.write_bytes(content if isinstance(content, bytes) else content.encode())
+    plan_cache._damaged.cache_clear()
+    runs = clock["runs"]
+    with caplog.at_level(logging.WARNING):
+        assert Auto(64, 16).prepare(workload, FP32, "cpu").executed == expected
+    assert clock["runs"] > runs and f"measured plan {entry.name} is damaged" in caplog.text
+    assert Auto(64, 16).prepare(workload, FP32, "cpu").executed["plan"][0]["cached"]
 
 
 def test_heads_that_stay_whole_are_not_padded(clock):

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -51,6 +54,66 @@ def test_a_damaged_entry_is_warned_of_and_replaced(tmp_path, caplog, damage):
     assert again.stats["cache"] == "miss"
     assert np.array_equal(again.pi, expected)
     assert solve(tmp_path).stats["cache"] == "hit"
+
+
+def forge(entry, change):
+    """Change a kept entry and make its checksum fit."""
+    kept = json.loads(entry.read_text())
+    change(kept)
+    kept["sha256"] = hashlib.sha256(
+        json.dumps([kept["pi"], kept["stats"]], sort_keys=True).encode()
+    ).hexdigest()
+    entry.write_text(json.dumps(kept))
+
+
+def deep(kept):
+    for _ in range(500):
+        kept["stats"]["after"] = {"T": kept["stats"]["after"]}
+
+
+FORGED = {
+    "NaN": lambda kept: kept["stats"]["after"].update(J=float("nan")),
+    "infinity": lambda kept: kept["stats"].update(seconds=float("inf")),
+    "text for a figure": lambda kept: kept["stats"]["after"].update(C="0.5"),
+    "truth value for a figure": lambda kept: kept["stats"]["after"].update(R_stab=True),
+    "no figure": lambda kept: kept["stats"]["before"].update(Q=None),
+    "better than it is": lambda kept: kept["stats"]["after"].update(T=kept["stats"]["after"]["T"] / 2),
+    "another layout": lambda kept: kept.update(pi=sorted(kept["pi"])),
+    "a channel twice": lambda kept: kept.update(pi=[kept["pi"][1], *kept["pi"][1:]]),
+    "a negative channel": lambda kept: kept.update(pi=[-1, *kept["pi"][1:]]),
+    "fewer channels": lambda kept: kept.update(pi=list(range(8))),
+    "channels as text": lambda kept: kept.update(pi="0123"),
+    "statistics as a list": lambda kept: kept.update(stats=[1]),
+    "candidates as a list": lambda kept: kept["stats"].update(candidates=["tile"]),
+    "a candidate without a cost": lambda kept: kept["stats"]["candidates"].update(tile={"T": "x"}),
+    "no seconds": lambda kept: kept["stats"].pop("seconds"),
+    "nested deeply": deep,
+}
+
+
+@pytest.mark.parametrize("change", FORGED.values(), ids=FORGED)
+def test_an_entry_that_does_not_hold_is_warned_of_and_replaced_though_its_checksum_fits(
+    tmp_path, caplog, change
+):
+    expected = solve(tmp_path).pi
+    (entry,) = tmp_path.iterdir()
+    forge(entry, change)
+    with caplog.at_level(logging.WARNING):
+        again = solve(tmp_path)
+    assert "is damaged" in caplog.text and str(tmp_path) not in caplog.text
+    assert again.stats["cache"] == "miss" and np.array_equal(again.pi, expected)
+    assert solve(tmp_path).stats["cache"] == "hit"
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "folder"])
+def test_an_entry_that_is_no_file_is_never_waited_for(tmp_path, caplog, kind):
+    expected = solve(tmp_path).pi
+    (entry,) = tmp_path.iterdir()
+    entry.unlink()
+    os.mkfifo(entry) if kind == "FIFO" else entry.mkdir()
+    with caplog.at_level(logging.WARNING):
+        assert np.array_equal(solve(tmp_path).pi, expected)
+    assert f"expected a file, got a {kind}" in caplog.text
 
 
 def test_a_layout_cut_short_by_the_budget_is_not_stored(tmp_path):

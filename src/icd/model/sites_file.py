@@ -7,6 +7,7 @@ from typing import Any
 
 from icd.contracts import Site, TensorAxis
 from icd.errors import ConfigError
+from icd.reading import read_yaml
 
 SITE_KEYS = {"name", "size", "axes", "group", "activation", "counts"}
 AXIS_KEYS = {"parameter", "dim", "offset", "repeat"}
@@ -14,12 +15,7 @@ AXIS_KEYS = {"parameter", "dim", "offset", "repeat"}
 
 def read_sites(path: Path) -> tuple[Site, ...]:
     """Sites of a YAML file; ConfigError names the entry that does not fit."""
-    import yaml
-
-    try:
-        entries = yaml.safe_load(path.read_text("utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path.name}: not YAML ({str(error).splitlines()[0]})") from error
+    entries = read_yaml(path)
     if not isinstance(entries, list) or not entries:
         raise ConfigError(f"{path.name}: expected a list of sites")
     return tuple(_site(path.name, number, entry) for number, entry in enumerate(entries, 1))

@@ -6,14 +6,15 @@ simulator replays exactly these reads, on the device that ``hardware`` names; no
 
 A trace says which rows are read, not what is in them. A row is a seeded direction whose squared norm is
 its share of the reads, so that scores by magnitude and by wanda both remove the rows that are read least.
-A weight is a number of reads, in units of the smallest one: a record is read round(w / min w) times, once
-in each pass over the trace. Where that makes more than ``max_reads`` reads the unit grows, and the record
-of what was executed says so; graph and T always have the exact weights.
+A weight is a number of reads, in units of the smallest one: there are round(sum w / min w) reads, or
+``max_reads`` where that is fewer, and a record gets its share of them, rounded up or down so that the shares
+of all records before it are kept (systematic sampling: nothing is drawn). It is read once in each pass over
+the trace. What was executed says what a read stands for, and how many records are too light for one; graph
+and T always have the exact weights.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,7 @@ from icd.contracts import Accesses, Footprint, ModelCard, Workload
 from icd.errors import ConfigError
 from icd.model.trace_file import MAX_ROWS, locate, read
 from icd.model.trace_planted import planted
+from icd.reading import sha256
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 ELEMENT_BYTES = 4
 PLANTED_ROWS = 2048
+MOST_READS = 1 << 26  # two row numbers of eight bytes each, several times over
 WINDOWS = 256  # sequences that the trace is cut into for calibration
 
 
@@ -78,6 +81,8 @@ class Trace:
             raise ConfigError(
                 "model=trace: expected max_reads, records and burst of 1 or more and group of 2 or more"
             )
+        if max(self.max_reads, self.records) > MOST_READS:
+            raise ConfigError(f"model=trace: expected max_reads and records of at most {MOST_READS:,}")
         if not 0 <= self.inside <= 1 or not 0 <= self.weak <= 1:
             raise ConfigError("model.inside and model.weak: expected numbers from 0 to 1")
 
@@ -103,7 +108,7 @@ class Trace:
         from icd.model.trace_module import TraceModel
 
         accesses, size, card, texts = self._recorded() if self.path else self._planted()
-        src, dst, unit = unroll(accesses, self.max_reads)
+        src, dst, unit, unread = unroll(accesses, self.max_reads)
         module = TraceModel(self._rows(accesses, size)).eval().requires_grad_(False)
         return Workload(
             module=module,
@@ -114,7 +119,13 @@ class Trace:
             calibration=windows(src, dst, min(WINDOWS, len(src))),
             tokens=len(src),
             choices=partial(
-                _choices, {"records": len(accesses.weight), "reads": len(src), "weight_of_a_read": unit}
+                _choices,
+                {
+                    "records": len(accesses.weight),
+                    "reads": len(src),
+                    "weight_of_a_read": unit,
+                    **({"records_without_a_read": unread} if unread else {}),
+                },
             ),
             texts=texts,
             accesses={"rows": accesses},
@@ -124,7 +135,7 @@ class Trace:
         assert self.path is not None
         path = locate(self.path)
         accesses, size = read(path, self.rows)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = sha256(path)
         card = self._card(size, "drawn", path.name, digest)
         return accesses, size, card, {"path": {"file": path.name, "sha256": digest}}
 
@@ -158,18 +169,25 @@ class Trace:
         return torch.from_numpy(rows.astype(np.float32))
 
 
-def unroll(accesses: Accesses, max_reads: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """Source and target of every read in order, int64 (reads,), and the weight that one read stands for.
+def unroll(accesses: Accesses, max_reads: int) -> tuple[np.ndarray, np.ndarray, float, int]:
+    """Source and target of every read in order, int64 (reads,), the weight that one read stands for, and how
+    many records are not read.
 
-    Pass k reads, in the order of the trace, the records that are read k times or more.
+    Pass k reads, in the order of the trace, the records that are read k times or more. A record's reads
+    differ by less than one from its share of at most ``max_reads``.
     """
-    weight = accesses.weight
-    unit = max(float(weight.min()), float(weight.sum()) / max(max_reads, len(weight)))
-    times = np.maximum(1, np.rint(weight / unit)).astype(np.int64)
+    share = accesses.weight / accesses.weight.max()
+    total = float(share.sum())
+    reads = max_reads if share.min() * max_reads < total else round(total / float(share.min()))
+    until = np.cumsum(share) * (reads / total)  # of the reads, those due when a record has had its own
+    until[-1] = reads
+    due = np.floor(until + 0.5).astype(np.int64)
+    times = due - np.concatenate([[0], due[:-1]])
+    unit = float(accesses.weight.max()) * total / reads
     record = np.repeat(np.arange(len(times)), times)
     turn = np.arange(len(record)) - np.repeat(np.cumsum(times) - times, times)
     order = record[np.lexsort((record, turn))]
-    return accesses.source[order], accesses.target[order], unit
+    return accesses.source[order], accesses.target[order], unit, int((times == 0).sum())
 
 
 def windows(src: np.ndarray, dst: np.ndarray, count: int) -> tuple[Inputs, ...]:

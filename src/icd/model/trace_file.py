@@ -10,23 +10,27 @@ from __future__ import annotations
 import json
 import math
 import os
-import zipfile
+from array import array
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from icd.archives import MOST_ENTRIES, read_square
 from icd.contracts import Accesses
 from icd.errors import ConfigError, MissingResource
+from icd.reading import MIB, Unreadable, lines_of, open_regular, spelled
 
 MAX_ROWS = 1 << 17  # layouts of larger tables take more memory and time than a run should
+MOST_BYTES = 2048 * MIB  # of JSON lines
+LEAST, MOST = 1e-290, 1e290  # of a weight: sums stay finite, and halves exact
 EXPECTED = 'expected {"src": int, "dst": int} or {"src": int, "dst": int, "w": number}'
 
 
 def locate(file: str) -> Path:
     """The trace ``file``, as it is or below ICD_DATA_DIR; MissingResource where it is not."""
     for path in (Path(file), Path(os.environ.get("ICD_DATA_DIR", ".")) / file):
-        if path.is_file():
+        if path.exists():  # what is no file is refused when it is opened
             return path
     raise MissingResource(
         f"model.path={Path(file).name!r}: no such file, here or below ICD_DATA_DIR; "
@@ -39,7 +43,7 @@ def read(path: Path, rows: int | None) -> tuple[Accesses, int]:
 
     Raises ConfigError with the file's name, and the line where it has lines.
     """
-    given, size = _matrix(path) if path.suffix == ".npz" else _lines(path, rows)
+    given, size = _matrix(path) if path.suffix.lower() == ".npz" else _lines(path, rows)
     if not len(given.weight):
         raise ConfigError(f"{path.name}: the trace is empty; expected one record or more")
     if rows is not None and size > rows:
@@ -51,19 +55,31 @@ def read(path: Path, rows: int | None) -> tuple[Accesses, int]:
 
 
 def _lines(path: Path, rows: int | None) -> tuple[Accesses, int]:
-    source, target, weight = [], [], []
+    source, target, weight = array("q"), array("q"), array("d")
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MOST_BYTES:
+            raise Unreadable(f"{path.name}: expected at most {spelled(MOST_BYTES)}, got {spelled(size)}")
+        for number, data in lines_of(file, path.name):
+            where = f"{path.name}, line {number}"
+            line = _decoded(where, number, data)
+            if line.strip():
+                src, dst, w = _record(where, line, rows)
+                source.append(src)
+                target.append(dst)
+                weight.append(w)
+            if len(weight) > MOST_ENTRIES:
+                raise Unreadable(f"{path.name}: expected at most {MOST_ENTRIES:,} records, it holds more")
+    accesses = Accesses(*(np.array(found) for found in (source, target, weight)))
+    return accesses, 1 + int(max(x.max(initial=-1) for x in (accesses.source, accesses.target)))
+
+
+def _decoded(where: str, number: int, line: bytes) -> str:
+    """A line as text; some editors begin a file with a mark."""
     try:
-        with path.open(encoding="utf-8-sig") as file:  # some editors begin a file with a mark
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    src, dst, w = _record(f"{path.name}, line {number}", line, rows)
-                    source.append(src)
-                    target.append(dst)
-                    weight.append(w)
+        return line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path.name}: not UTF-8 (byte {error.start}); expected JSON lines") from error
-    accesses = Accesses(np.array(source, np.int64), np.array(target, np.int64), np.array(weight, float))
-    return accesses, 1 + max([*source, *target], default=-1)
+        raise ConfigError(f"{where}: not UTF-8 (byte {error.start}); expected JSON lines") from error
 
 
 def _record(where: str, line: str, rows: int | None) -> tuple[int, int, float]:
@@ -97,26 +113,21 @@ def _weight(where: str, value: Any) -> float:
         number = math.inf
     if not math.isfinite(number) or number <= 0:
         raise ConfigError(f"{where}: w={json.dumps(value)[:40]}; expected a finite number above 0")
+    if not LEAST <= number <= MOST:
+        raise ConfigError(f"{where}: w={number:g}; expected a number from {LEAST:g} to {MOST:g}")
     return number
 
 
 def _matrix(path: Path) -> tuple[Accesses, int]:
-    from scipy.sparse import csr_matrix, load_npz
+    from scipy.sparse import csr_matrix
 
-    try:
-        A = csr_matrix(load_npz(path), dtype=np.float64)
-    except (ValueError, KeyError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise ConfigError(
-            f"{path.name}: not a sparse matrix ({type(error).__name__}); expected what "
-            "scipy.sparse.save_npz writes"
-        ) from error
-    if A.shape[0] != A.shape[1]:
-        raise ConfigError(f"{path.name}: expected a square matrix of rows x rows, got shape {A.shape}")
-    if not np.isfinite(A.data).all():
-        raise ConfigError(f"{path.name}: expected finite weights, got NaN or infinity")
-    if A.data.min(initial=0.0) < 0:
-        raise ConfigError(f"{path.name}: expected weights of 0 or more, got {A.data.min():g}")
+    A = read_square(path)
     A.eliminate_zeros()
+    if A.nnz and not LEAST <= A.data.min() <= A.data.max() <= MOST:
+        raise ConfigError(
+            f"{path.name}: weights from {A.data.min():g} to {A.data.max():g}; "
+            f"expected them from {LEAST:g} to {MOST:g}"
+        )
     halves = csr_matrix((A + A.T) / 4).tocoo()  # row by row, columns ascending
     accesses = Accesses(halves.row.astype(np.int64), halves.col.astype(np.int64), halves.data)
     return accesses, int(A.shape[0])

@@ -7,7 +7,6 @@ trained weights can be had within seconds, the caller builds random ones and say
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from icd.errors import ConfigError, MissingResource
 from icd.model.hub import CONFIG, INDEX, SINGLE, HubError, cache_name, cached, download
+from icd.reading import parse_json, read_json
 
 MANIFEST = "icd-manifest.json"  # what `icd fetch` writes beside a model
 
@@ -52,7 +52,7 @@ def cut_short(file: Path) -> bool:
         if 8 + length > size:
             return True
         try:
-            header = json.loads(data.read(length))
+            header = parse_json(data.read(length), file.name)
             end = max((t["data_offsets"][1] for k, t in header.items() if k != "__metadata__"), default=0)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError):
             return True
@@ -79,14 +79,14 @@ def shape_of(weights: str, shape: Mapping[str, int]) -> dict[str, int]:
 def configuration(folder: Path) -> dict[str, Any]:
     """What the model in ``folder`` says of itself; ConfigError where that is no JSON object."""
     try:
-        return dict(json.loads((folder / CONFIG).read_text("utf-8")))
+        return dict(read_json(folder / CONFIG, finite=False))
     except (ValueError, TypeError) as error:
         raise ConfigError(f"model.weights: {CONFIG} in the directory {folder.name!r} is no JSON") from error
 
 
 def shards(index: Path) -> list[str]:
     """Names of the shards that an index file lists."""
-    return sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+    return sorted(set(read_json(index)["weight_map"].values()))
 
 
 def digest(folder: Path) -> str:
@@ -136,7 +136,7 @@ def origin(folder: Path, repo: str | None, licences: Mapping[str, str]) -> tuple
     alone is known.
     """
     try:
-        known = json.loads((folder / MANIFEST).read_text("utf-8"))
+        known = read_json(folder / MANIFEST)
         return str(known["repository"]), known["licence"] or licences.get(known["repository"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         pass

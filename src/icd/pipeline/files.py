@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from icd.reading import JSON_BYTES, read_bytes
+from icd.reading import sha256 as sha256  # of run files, for whoever writes them
 
 SUMS = "SHA256SUMS"
 
@@ -57,7 +59,7 @@ def write_sums(folder: Path, may_lack: str | None = None) -> None:
 def listed(folder: Path) -> dict[str, str]:
     """What ``SHA256SUMS`` says: name -> sum; ValueError for a line that is not of its format."""
     out = {}
-    for line in (folder / SUMS).read_text(errors="replace").splitlines():
+    for line in read_bytes(folder / SUMS, JSON_BYTES).decode(errors="replace").splitlines():
         if line and "  " not in line:
             raise ValueError(f"{SUMS}: expected a sum, two spaces and a name on a line, got {line[:80]!r}")
         if line:
@@ -94,8 +96,3 @@ def check_sums(folder: Path, may_lack: str | None = None) -> list[str]:
 def files_of(folder: Path) -> list[Path]:
     """Every file below ``folder`` but the sums, sorted by path."""
     return sorted(f for f in folder.rglob("*") if f.is_file() and f.name != SUMS)
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

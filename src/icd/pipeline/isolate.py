@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from icd.errors import BY_CODE, Exit, IcdError, MeasurementError
+from icd.pipeline.warned import tell_warnings
 
 Listener = Callable[[dict[str, Any]], None]
 QUIET = {
@@ -194,4 +195,5 @@ def tell(event: str, **fields: Any) -> None:
 
 
 if __name__ == "__main__":
+    tell_warnings(tell)
     sys.exit(main(sys.argv[1]))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from icd.pipeline.files import SUMS, write_json
+from icd.reading import read_json
 from icd.stats.family import family
 from icd.stats.gates import ONE_SIDED
 
@@ -27,7 +27,8 @@ def judge(folder: Path) -> dict[str, Any]:
     there: a sweep that is resumed is judged again.
     """
     records = {
-        cell.name: json.loads((cell / "metrics.json").read_text("utf-8")) for cell in finished_cells(folder)
+        cell.name: read_json(cell / "metrics.json", f"{cell.name}/metrics.json")
+        for cell in finished_cells(folder)
     }
     return {
         "schema": SCHEMA,

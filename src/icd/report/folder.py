@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +10,11 @@ from typing import Any
 import numpy as np
 
 from icd import samples as raw
+from icd.archives import read_layouts, read_square
 from icd.contracts import FloatArray, IntArray, Sample
 from icd.errors import ConfigError
+from icd.reading import Unreadable
+from icd.reading import read_json as read_any
 
 
 @dataclass(frozen=True)
@@ -35,16 +37,20 @@ class Run:
     live: Mapping[str, IntArray] = field(default_factory=dict)
 
     def edges(self, site: str) -> tuple[IntArray, IntArray, FloatArray] | None:
-        """Rows, columns and weights of the site's co-access graph in dense order; None if not recorded."""
+        """Rows, columns and weights of the site's co-access graph in dense order; None if not recorded.
+
+        ConfigError where the graph cannot be read or is not one of the site's channels.
+        """
         path = self.folder / "W" / f"{site}.npz"
-        if not path.is_file():
+        if not path.exists():
             return None
-        with np.load(path, allow_pickle=False) as found:
-            if not {"indptr", "indices", "data"} <= set(found.files):
-                return None
-            degrees = np.diff(found["indptr"])
-            rows = np.repeat(np.arange(len(degrees), dtype=np.int32), degrees)
-            return rows, found["indices"].astype(np.int32), found["data"].astype(float)
+        if path.resolve().parent != (self.folder / "W").resolve():
+            raise Unreadable(f"{site!r} names no file of W")
+        graph, size = read_square(path), len(self.before.get(site, ()))
+        if graph.shape[0] != size:
+            raise Unreadable(f"W/{path.name}: {graph.shape[0]} rows, and its layout has {size} channels")
+        rows = np.repeat(np.arange(size, dtype=np.int32), np.diff(graph.indptr))
+        return rows, graph.indices.astype(np.int32), graph.data
 
 
 def load(folder: Path) -> Run:
@@ -52,7 +58,13 @@ def load(folder: Path) -> Run:
     metrics = read_json(folder / "metrics.json")
     if not metrics:
         raise ConfigError(f"{folder.name}: no metrics.json here; the run did not finish")
-    before, after = (read_json(folder / f"perm_{when}.json") for when in ("before", "after"))
+    before, was = _layouts(folder / "perm_before.json")
+    after, live = _layouts(folder / "perm_after.json")
+    for site, pi in after.items():
+        if len(pi) != len(before.get(site, pi)):
+            raise Unreadable(
+                f"{folder.name}: {site} has {len(before[site])} channels before and {len(pi)} after"
+            )
     return Run(
         folder,
         metrics,
@@ -60,28 +72,26 @@ def load(folder: Path) -> Run:
         env=read_json(folder / "env.json"),
         ncu=read_json(folder / "ncu.json"),
         samples=tuple(read_samples(folder / "samples.csv.gz")),
-        before=_integers(before.get("layouts")),
-        after=_integers(after.get("layouts")),
-        live=_integers(after.get("live") or before.get("live")),
+        before=before,
+        after=after,
+        live=live or was,
     )
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in ``path``, empty when there is no such file; ConfigError when it is not an object."""
-    if not path.is_file():
+    if not path.exists():
         return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{path.parent.name}/{path.name} is not JSON: {error}") from error
+    name = f"{path.parent.name}/{path.name}"
+    value = read_any(path, name)
     if not isinstance(value, dict):
-        raise ConfigError(f"{path.parent.name}/{path.name}: expected an object, got {type(value).__name__}")
+        raise Unreadable(f"{name}: expected an object, got {type(value).__name__}")
     return value
 
 
 def read_samples(path: Path) -> list[Sample]:
     """The rows of ``samples.csv.gz`` in measured order; empty when there is no such file."""
-    if not path.is_file():
+    if not path.exists():
         return []
     try:
         rows = raw.read_samples(path)
@@ -90,8 +100,9 @@ def read_samples(path: Path) -> list[Sample]:
     return sorted(rows, key=lambda s: (s.process, s.allocation, s.round, s.order, s.iteration))
 
 
-def _integers(layouts: Mapping[str, Any] | None) -> dict[str, IntArray]:
-    return {name: np.asarray(values, np.int32) for name, values in (layouts or {}).items()}
+def _layouts(path: Path) -> tuple[dict[str, IntArray], dict[str, IntArray]]:
+    """Layouts and live channels by site; empty when there is no such file."""
+    return read_layouts(path, f"{path.parent.name}/{path.name}") if path.exists() else ({}, {})
 
 
 def dig(value: Any, *keys: str) -> Any:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import tempfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import icd
 from icd.contracts import PrecisionSpec, Workload
 from icd.places import cache_dir, not_kept
 from icd.processors import cpu_model
+from icd.reading import read_json
 from icd.runtime.accelerate import Switch
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
 
 
 class Timed(NamedTuple):
@@ -62,14 +67,34 @@ def plan_folder() -> Path:
     return cache_dir() / "plans"
 
 
-def read_plan(path: Path) -> Timed | None:
-    """An entry; None where there is none or it cannot be read."""
+def read_plan(path: Path, rounds: int) -> Timed | None:
+    """An entry of ``rounds`` rounds; None where there is none, or a damaged one, which is warned of."""
     try:
-        entry = json.loads(path.read_text("utf-8"))
-        masked, compact = entry["ms"]
-        return Timed(float(masked), float(compact), int(entry["slower"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        return _timed(read_json(path), rounds)
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        _damaged(path.name, error.strerror or type(error).__name__)
+    except (LookupError, TypeError, ValueError) as error:
+        _damaged(path.name, str(error))
+    return None
+
+
+def _timed(entry: Any, rounds: int) -> Timed:
+    """ValueError unless the entry holds two positive times and a number of rounds."""
+    masked, compact = entry["ms"]
+    slower = entry["slower"]
+    if any(type(ms) not in (int, float) or not ms > 0 for ms in (masked, compact)):
+        raise ValueError("expected two times above 0")
+    if type(slower) is not int or not 0 <= slower <= rounds:
+        raise ValueError(f"expected 0 to {rounds} slower rounds")
+    return Timed(float(masked), float(compact), slower)
+
+
+@cache
+def _damaged(name: str, why: str) -> None:
+    """Warn, once a process, of an entry that is not used."""
+    log.warning("measured plan %s is damaged (%s); measuring again", name, why)
 
 
 def write_plan(path: Path, timed: Timed) -> None:

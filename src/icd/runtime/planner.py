@@ -82,7 +82,7 @@ def choose(
         for one in (one_layer(workload, sites[0]), workload):
             cut = cut_of(one, kind)
             path = plan_folder() / f"{plan_key(one, cut, precision, device, compile, cuda_graph)}.json"
-            found = read_plan(path) if remember else None
+            found = read_plan(path, BLOCKS) if remember else None
             whole = one is workload
             if found is None and not (whole or runs(one)):
                 continue

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import logging
+import math
 import os
 import tempfile
 from dataclasses import asdict, dataclass
@@ -16,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import icd
-from icd.contracts import BoolArray, IntArray, Layout, Nets, check_permutation
+from icd.archives import check_layout
+from icd.contracts import BoolArray, IntArray, Layout, Nets
 from icd.places import not_kept
+from icd.reading import read_json
 from icd.solver.base import LayoutSolver
 from icd.solver.problem import Problem, pose
 
@@ -50,13 +53,14 @@ class CachedSolver:
         line: int,
         previous: IntArray | None = None,
     ) -> Layout:
-        """As ``solver.solve``, or what it answered before. A damaged entry is warned of and replaced.
+        """As ``solver.solve``, or what it answered before. A damaged entry is warned of and replaced:
+        one that cannot be read, and one whose layout does not cost what it says.
 
         A folder that cannot be written is warned of, too.
         """
         problem = pose(W, nets, block=block, line=line, previous=previous, objective=self.solver.objective)
         path = Path(self.directory) / f"{layout_key(self.solver, problem)}.json"
-        kept = _read(path, problem.size)
+        kept = _read(path, problem)
         if kept is not None:
             return Layout(kept.pi, {**kept.stats, "cache": "hit"})
         layout = self.solver.solve(W, nets, block=block, line=line, previous=previous)
@@ -104,22 +108,49 @@ def code_version() -> str:
     return f"{icd.__version__}-{digest.hexdigest()[:16]}"
 
 
-def _read(path: Path, size: int) -> Layout | None:
+def _read(path: Path, problem: Problem) -> Layout | None:
+    """What was kept for ``problem``, None where nothing was; what does not hold is warned of."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return _checked(read_json(path), problem)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        log.warning("cached layout %s could not be read (%s); solving again", path.name, error)
-        return None
-    try:
-        entry = json.loads(text)
-        if _digest(entry["pi"], entry["stats"]) != entry["sha256"]:
-            raise ValueError("its checksum does not match")
-        return Layout(check_permutation(entry["pi"], size, "cached layout"), entry["stats"])
-    except (ValueError, KeyError, TypeError) as error:
-        log.warning("cached layout %s is damaged (%s); solving again", path.name, error)
-        return None
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        why = str(error)
+    log.warning("cached layout %s is damaged (%s); solving again", path.name, why)
+    return None
+
+
+def _checked(entry: Any, problem: Problem) -> Layout:
+    """The layout of an entry; ValueError unless it is one of the problem, with the costs that it says."""
+    pi, stats = entry["pi"], entry["stats"]
+    if _digest(pi, stats) != entry["sha256"]:
+        raise ValueError("its checksum does not match")
+    layout = check_layout(pi, "its layout")
+    if len(layout) != problem.size:
+        raise ValueError(f"its layout has {len(layout)} channels; expected {problem.size}")
+    seconds, named = stats["seconds"], stats["chosen"]
+    if type(seconds) not in (int, float) or seconds < 0 or stats["time_limited"] or type(named) is not str:
+        raise ValueError("its statistics are not those of a finished solve")
+    for when, judged in (("before", problem.initial), ("after", layout)):
+        again = problem.evaluate(judged)
+        if set(again) != set(stats[when]) or not all(_same(stats[when][key], again[key]) for key in again):
+            raise ValueError(f"its cost {when} is not that of its layout")
+    for name, score in stats["candidates"].items():
+        if any(not _figure(score[key]) for key in ("T", "C", "Q", "J")):
+            raise ValueError(f"its candidate {name[:40]!r} has no cost")
+    return Layout(layout, stats)
+
+
+def _figure(value: Any) -> bool:
+    return value is None or type(value) in (int, float)
+
+
+def _same(kept: Any, again: float | None) -> bool:
+    if kept is None or again is None:
+        return kept is again
+    return type(kept) in (int, float) and math.isclose(kept, again, rel_tol=1e-9, abs_tol=1e-12)
 
 
 def _write(path: Path, layout: Layout) -> None:

@@ -24,6 +24,7 @@ from icd.model.tokens import has_tokenizer
 from icd.model.weights import MANIFEST, data_folder, digest, here, lacking
 from icd.own import named_class, with_own_conf
 from icd.places import data_dir
+from icd.reading import YAML_BYTES, read_text
 from icd.tools.manifest import changed, describe, read, write
 
 USAGE = (
@@ -87,11 +88,11 @@ def chosen(words: Sequence[str], own: str | None = None) -> dict[str, dict[str, 
 def described(file: Path) -> dict[str, Any]:
     """What a model's YAML holds; ConfigError where it cannot be read."""
     try:
-        node = yaml.safe_load(file.read_text("utf-8"))
+        node = yaml.safe_load(read_text(file, YAML_BYTES, f"{file.parent.name}/{file.name}"))
     except yaml.YAMLError as error:
         raise ConfigError(broken_yaml(error, file)) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file.parent.name}/{file.name}: not UTF-8 text (byte {error.start})") from error
+    except RecursionError as error:
+        raise ConfigError(f"{file.parent.name}/{file.name}: nested too deeply") from error
     return node if isinstance(node, dict) else {}
 
 

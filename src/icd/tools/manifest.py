@@ -6,7 +6,6 @@ of the weight files one behind the other, as in a run's record; what is not know
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from icd.errors import VerificationError
 from icd.model.hub import CONFIG, INDEX, TOKENIZER
 from icd.model.weights import MANIFEST, digest, sha256, weight_files
 from icd.pipeline.files import write_json
+from icd.reading import read_json
 
 SCHEMA = "icd.model/1"
 
@@ -43,7 +43,7 @@ def write(folder: Path, manifest: dict[str, Any]) -> None:
 def read(folder: Path) -> dict[str, Any]:
     """The manifest in ``folder``; VerificationError where it cannot be read."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+        manifest = read_json(folder / MANIFEST)
         if manifest["schema"] != SCHEMA or not isinstance(manifest["files"], list):
             raise ValueError(manifest["schema"])
     except (ValueError, KeyError, TypeError) as error:

@@ -10,13 +10,13 @@ gate is decided for runs that verify (`icd verify`), and for no others.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from icd.errors import ConfigError, Exit, MissingResource, VerificationError
 from icd.pipeline.sweep import finished_cells, judge, sentences
+from icd.reading import read_json
 from icd.tools.pairing import pairs, unpaired
 from icd.tools.verify import WITHOUT, verify
 from icd.tracking.projection import is_sweep
@@ -87,7 +87,7 @@ def read(folder: Path) -> dict[str, Any]:
     if not (folder / "SHA256SUMS").is_file() or not (folder / "metrics.json").is_file():
         raise MissingResource(f"{folder}: not a finished run (no SHA256SUMS or metrics.json)")
     try:
-        found = json.loads((folder / "metrics.json").read_text("utf-8"))
+        found = read_json(folder / "metrics.json")
     except ValueError as error:
         raise VerificationError(f"{folder}: metrics.json cannot be read ({error})") from error
     needed = ("config", "model", "inputs", "arms", "compare", "gates")

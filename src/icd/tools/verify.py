@@ -6,7 +6,6 @@ gates, costs and tags are computed again from samples, graphs, layouts and the l
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from icd.errors import ConfigError, Exit, IcdError, MissingResource
 from icd.pipeline.files import check_sums
 from icd.pipeline.sweep import FILE, finished_cells, judge
+from icd.reading import read_json
 from icd.stats.derive import equal
 from icd.tools.recheck.asked import asked
 from icd.tools.recheck.choices import checked, configured, gated, tagged
@@ -98,6 +98,6 @@ def verify_sweep(folder: Path, *, graphs: bool = True) -> list[str]:
     if not recorded.is_file():
         return [*problems, f"{FILE} is missing: the sweep did not end"]
     try:
-        return problems + equal(json.loads(recorded.read_text("utf-8")), judge(folder), path=FILE)
+        return problems + equal(read_json(recorded), judge(folder), path=FILE)
     except (KeyError, TypeError, ValueError) as error:
         return [*problems, f"the sweep cannot be judged again: {type(error).__name__} {error}"]

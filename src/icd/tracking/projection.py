@@ -5,7 +5,6 @@ A figure that is null in the record is left out, never 0.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from icd.errors import ConfigError, MissingResource
+from icd.reading import Unreadable, read_json
 
 HEADLINE = "iterative_vs_linear"
 SUMS = "SHA256SUMS"
@@ -76,9 +76,11 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise ConfigError(f"{path.parent.name}/{path.name} is not JSON: {error}") from error
+        return dict(read_json(path, f"{path.parent.name}/{path.name}"))
+    except (TypeError, ValueError) as error:
+        if isinstance(error, Unreadable):
+            raise
+        raise ConfigError(f"{path.parent.name}/{path.name}: expected an object") from error
 
 
 def sweep_of(folder: Path) -> str | None:

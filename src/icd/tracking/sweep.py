@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from icd.errors import ConfigError
+from icd.reading import read_json
 from icd.tracking.projection import sweep_name
 
 FILE = "sweep.json"
@@ -31,7 +31,7 @@ def project_sweep(folder: Path) -> Sweep:
     if not file.is_file():
         raise ConfigError(f"{folder.name}: no {FILE} here; the sweep did not end")
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = read_json(file)
         metrics: dict[str, float] = {"sweep.cells": float(len(record["cells"]))}
         tags = {}
         for gate, found in record["gates"].items():

@@ -4,11 +4,11 @@ live channels. A model, transform or graph of the user's own says of itself what
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from icd.pipeline.prepare import RANDOM
 from icd.pipeline.solved import KEPT
+from icd.reading import read_json_lines
 from icd.tools.recheck.recorded import Recorded, differ
 from icd.transform.channel import share_note
 
@@ -41,7 +41,7 @@ def model(run: Recorded) -> list[str]:
     said = RANDOM.format(found["name"])
     random = found["weights"] == "random"
     out += differ(found["notice"], said if random else None, "model.notice")
-    lines = [json.loads(line) for line in (run.folder / "run.log").read_text("utf-8").splitlines()]
+    lines = read_json_lines(run.folder / "run.log")
     logged = said in [line["meta"].get("message") for line in lines if line["stage"] == "notice"]
     out += differ(logged, random, "run.log: a notice of random weights")
     if lock["_target_"] in ALWAYS:

@@ -9,6 +9,7 @@ from icd.own import named_class
 from icd.pipeline.checks import LIMIT
 from icd.pipeline.record import SCHEMA, configuration
 from icd.pipeline.tags import tags
+from icd.reading import read_text
 from icd.report.csv import encode
 from icd.stats.gates import Gate, name_in_record
 from icd.tools.recheck.recorded import Recorded, differ
@@ -106,6 +107,6 @@ def published(name: str) -> dict[str, Any] | None:
 def tagged(run: Recorded) -> list[str]:
     """``tags`` and ``report.csv``."""
     out = differ(run.metrics["tags"], tags(run.metrics, run.env), "tags")
-    if (run.folder / "report.csv").read_text("utf-8") != encode(run.metrics):
+    if read_text(run.folder / "report.csv") != encode(run.metrics):
         out.append("report.csv: not the table of metrics.json; icd report writes it again")
     return out

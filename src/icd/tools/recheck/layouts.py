@@ -58,6 +58,8 @@ def site_terms(run: Recorded, row: Mapping[str, Any], old: Saved | None) -> Site
     """One site; ``row``: of the site table, of which block, line and the arms' names count."""
     name, objective = row["site"], Objective(**run.objective)
     whole = run.graph(name)
+    if old is not None and len(old.layouts[name]) != whole.shape[0]:
+        raise ValueError(f"{FOLDER}/perm_after.json: {name} has {len(old.layouts[name])} channels")
     live = np.zeros(whole.shape[0], bool)
     live[run.after.live.get(name, np.arange(len(live)))] = True
     graph = live_graph(CoAccess(whole, ""), live).W

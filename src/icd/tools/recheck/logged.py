@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from icd.pipeline.rollback import FOLDER
+from icd.reading import Unreadable, read_json_lines, read_yaml
 from icd.tools.recheck.recorded import Recorded, differ, read_json
 
 
@@ -13,15 +13,12 @@ def logged(run: Recorded) -> list[str]:
     """``config.lock.yaml`` says what ``config.lock.json`` says; ``run.log`` tells of every measuring process,
     and of what was profiled, of each measurement in turn.
     """
-    import yaml
-
     try:
-        text = (run.folder / "config.lock.yaml").read_text("utf-8")
-        lock = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        return [f"config.lock.yaml cannot be read: {str(error).splitlines()[0]}"]
+        lock = read_yaml(run.folder / "config.lock.yaml")
+    except Unreadable as error:
+        return [f"config.lock.yaml cannot be read: {error}"]
     out = differ(lock, run.lock, "config.lock.yaml")
-    lines = [json.loads(line) for line in (run.folder / "run.log").read_text("utf-8").splitlines()]
+    lines = read_json_lines(run.folder / "run.log")
     told = [[line["stage"], line["meta"]] for line in lines if line["stage"] in ("measure", "profile")]
     ncus = [run.ncu]
     if run.metrics["rollback"]["first"] is not None:

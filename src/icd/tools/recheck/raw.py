@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from icd.measure.energy import WINDOW_S
 from icd.measure.power import PowerRow
 from icd.pipeline.profiling import SUFFIX
 from icd.pipeline.rollback import FOLDER
+from icd.reading import read_text
 from icd.samples import read_samples
 from icd.tools.recheck.counters import counters, profiled
 from icd.tools.recheck.designed import ENERGY, blocks, design, places
@@ -108,8 +110,10 @@ def energy(samples: Sequence[Sample]) -> list[str]:
 
 def power(folder: Path, samples: Sequence[Sample], sample_hz: float) -> list[str]:
     """``power.csv`` reads the power of every block of energy, all along it, and of nothing else."""
-    with (folder / "power.csv").open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.reader(lines))
+    try:
+        rows = list(csv.reader(io.StringIO(read_text(folder / "power.csv"), newline="")))
+    except csv.Error as error:
+        return [f"power.csv cannot be read: {error}"]
     if not rows or tuple(rows[0]) != PowerRow._fields:
         return [f"power.csv: expected the columns {', '.join(PowerRow._fields)}"]
     blocks = {(s.process, s.arm, s.round) for s in samples if s.metric == "watts" and s.source == "measured"}

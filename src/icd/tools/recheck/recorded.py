@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from icd.archives import read_layouts, read_square
 from icd.contracts import IntArray, Sample
+from icd.reading import Unreadable
+from icd.reading import read_json as read_any
 from icd.samples import read_samples
 from icd.stats.derive import equal
 from icd.stats.summary import OF_TIMES, Summary
@@ -79,13 +82,18 @@ class Recorded:
         return all("arithmetic" in arm["executed"] for arm in self.metrics["arms"].values())
 
     def graph(self, site: str) -> csr_matrix:
-        """The co-access graph W of a site, dense order."""
-        import scipy.sparse
-
+        """The co-access graph W of a site, dense order; ValueError unless it fits the site's layouts."""
         path = (self.folder / "W" / f"{site}.npz").resolve()
         if path.parent != (self.folder / "W").resolve():
             raise ValueError(f"{site!r} names no file of W")
-        return scipy.sparse.csr_matrix(scipy.sparse.load_npz(path))
+        graph = read_square(path)
+        for when, kept in (("before", self.before), ("after", self.after)):
+            if len(kept.layouts[site]) != graph.shape[0]:
+                raise Unreadable(
+                    f"W/{path.name}: {graph.shape[0]} rows, and perm_{when}.json has "
+                    f"{len(kept.layouts[site])} channels of {site}"
+                )
+        return graph
 
 
 def load(folder: Path, *, graphs: bool = True) -> Recorded:
@@ -96,24 +104,15 @@ def load(folder: Path, *, graphs: bool = True) -> Recorded:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in ``path``; ValueError for anything else, NaN and infinity among it."""
-    value = json.loads(path.read_text("utf-8"), parse_constant=_refuse)
+    value = read_any(path)
     if not isinstance(value, dict):
-        raise ValueError(f"{path.name}: expected an object, got {type(value).__name__}")
+        raise Unreadable(f"{path.name}: expected an object, got {type(value).__name__}")
     return value
-
-
-def _refuse(word: str) -> None:
-    raise ValueError(f"{word} is no figure; a missing value is null with a reason")
 
 
 def saved(path: Path) -> Saved:
     """A file of layouts."""
-    found = read_json(path)
-    layouts, live = (
-        {name: np.asarray(values, np.int32) for name, values in found[key].items()}
-        for key in ("layouts", "live")
-    )
-    return Saved(layouts, live)
+    return Saved(*read_layouts(path))
 
 
 def differ(recorded: Any, again: Any, path: str) -> list[str]:
