@@ -180,13 +180,16 @@ class Accesses:
 class Workload:
     """A model ready to be transformed, executed and measured.
 
-    ``forward(module, inputs)`` returns the tensor whose function must be kept, of shape
-    (batch, seq_len, width). ``order`` holds the layouts already applied to ``module``; ``live`` the
-    channels that are live, in dense order (sites that are not named are all live). ``fuse(module)``, if
-    there is one, rewrites a module in place into an equal one of fewer kernels; engines call it when no
-    site has to be found any more. For the record: ``choices(device)``, what the forward chooses by itself
-    on a device (which scan); ``notes``, what a transform says of what it did; ``texts``, which files of
-    the user's its text is from. ``accesses`` holds recorded reads of sites, where a workload is a trace.
+    ``forward(module, inputs)`` returns the tensor whose function must be kept, (batch, ...), for a language
+    model (batch, seq_len, width). ``tokens``: of one forward over ``inputs``. ``rows``: sequences of a batch,
+    0 for as many as the first input has; ``batch_dims``: the dimension in which an input holds them, by name
+    (what is not named has none and is never cut). ``order`` holds the layouts already applied to ``module``;
+    ``live`` the channels that are live, in dense order (sites that are not named are all live).
+    ``fuse(module)``, if there is one, rewrites a module in place into an equal one of fewer kernels; engines
+    call it when no site has to be found any more. For the record: ``choices(device)``, what the forward
+    chooses by itself on a device (which scan); ``notes``, what a transform says of what it did; ``texts``,
+    which files of the user's its text is from. ``accesses`` holds recorded reads of sites, where a workload
+    is a trace.
     """
 
     module: torch.nn.Module
@@ -199,11 +202,18 @@ class Workload:
     order: Layouts = field(default_factory=dict)
     live: Mapping[str, BoolArray] = field(default_factory=dict)
     tokens: int = 0
+    rows: int = 0
+    batch_dims: Mapping[str, int] = field(default_factory=dict)
     fuse: Callable[[torch.nn.Module], None] | None = None
     choices: Callable[[str], Mapping[str, Any]] = field(default=lambda device: {})
     notes: Mapping[str, Any] = field(default_factory=dict)
     texts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     accesses: Mapping[str, Accesses] = field(default_factory=dict)
+
+    @property
+    def batch(self) -> int:
+        """Sequences (rows of features, images) in one forward over ``inputs``."""
+        return self.rows or next((len(x) for x in self.inputs.values() if x.dim()), 1)
 
     def site(self, name: str) -> Site:
         """The site called ``name``; KeyError names the sites there are."""

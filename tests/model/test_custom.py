@@ -215,3 +215,174 @@ def test_a_model_in_sixteen_bits_is_built_in_float32_with_its_inputs(custom):
     ]
     assert {tensor.dtype for tensor in tensors} == {torch.float32}
     assert workload.forward(workload.module, workload.inputs).shape == (2, 3, 4)
+
+
+WHOLE = "tokens: expected a whole number of 1 or more, those of one forward over inputs"
+DIMS = "batch_dims: x has 3 dimension(s), counted from 0"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"weights": "trained"}, "weights: expected pretrained or random or unknown, got 'trained'"),
+        ({"weights": 3}, "weights: expected pretrained or random or unknown, got 3"),
+        (
+            {"tokens": 0},
+            "tokens: expected a whole number of 1 or more, those of one forward over inputs, got 0",
+        ),
+        ({"tokens": 2.0}, f"{WHOLE}, got 2.0"),
+        ({"tokens": True}, f"{WHOLE}, got True"),
+        (
+            {"batch_dims": {"y": 0}},
+            "batch_dims: expected a mapping of inputs (x) to their batch dimension, got {",
+        ),
+        ({"batch_dims": {}}, "batch_dims: expected a mapping of inputs (x)"),
+        ({"batch_dims": 0}, "batch_dims: expected a mapping of inputs (x)"),
+        ({"batch_dims": {"x": 3}}, "batch_dims: x has 3 dimension(s), counted from 0, and 3 is none of them"),
+        (
+            {"batch_dims": {"x": -1}},
+            "batch_dims: x has 3 dimension(s), counted from 0, and -1 is none of them",
+        ),
+        ({"batch_dims": {"x": "0"}}, f"{DIMS}, and '0' is none of them"),
+        (
+            {"inputs": {"x": torch.ones(2, 3, 4), "y": torch.ones(5)}, "batch_dims": {"x": 0, "y": 0}},
+            "batch_dims: expected one batch of all inputs, got x 2, y 5",
+        ),
+        (
+            {"inputs": {"x": [torch.ones(2, 3, 4)]}},
+            "inputs: x: expected a tensor, got list; what else the module",
+        ),
+        (
+            {"inputs": {"x": {"y": torch.ones(2)}}},
+            "inputs: x: expected a tensor, got dict; what else the module",
+        ),
+        (
+            {"inputs": {"x": None}},
+            "inputs: x: expected a tensor, got NoneType; what else the module takes belongs",
+        ),
+        (
+            {"inputs": {"x": torch.ones(2, 4).to_sparse()}},
+            "inputs: x: expected a dense tensor, got a torch.sparse_",
+        ),
+        (
+            {"inputs": {"x": torch.nested.nested_tensor([torch.ones(2, 4)], layout=torch.jagged)}},
+            "inputs: x: expected a dense tensor, got a nested one",
+        ),
+    ],
+)
+def test_what_a_loader_says_of_its_inputs_and_weights_is_checked(custom, changes, said):
+    with pytest.raises(ConfigError, match=re.escape(f"model.loader='given_net:changed': {said}")) as caught:
+        custom(**changes)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_weights_are_what_the_loader_says_and_unknown_where_it_says_nothing(custom):
+    assert custom().card.weights == "unknown"
+    for said in ("pretrained", "random", "unknown"):
+        assert custom(weights=said).card.weights == said
+    assert custom(weights=None).card.weights == "unknown"
+
+
+class Answers(torch.nn.Module):
+    """A module that returns what ``answer`` makes of its inputs, with the parameters of the sites file."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.up, self.down, self.answer = torch.nn.Linear(4, 8), torch.nn.Linear(8, 4), answer
+
+    def forward(self, **inputs):
+        return self.answer(self.down(torch.relu(self.up(inputs["x"]))), **inputs)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (
+            lambda h, **_: (h, h),
+            "the module returned tuple; expected a tensor, or an output with last",
+        ),
+        (lambda h, **_: [h], "the module returned list; expected a tensor"),
+        (lambda h, **_: {"logits": h}, "the module returned dict; expected a tensor"),
+        (lambda h, **_: None, "the module returned NoneType; expected a tensor"),
+        (
+            lambda h, **_: h.argmax(-1),
+            "a tensor of int64, shape (2, 3); expected one of floating-point",
+        ),
+        (lambda h, **_: h > 0, "a tensor of bool, shape (2, 3, 4); expected one of floating-point"),
+        (lambda h, **_: h + 1j, "a tensor of complex64, shape (2, 3, 4); expected one of floating-point"),
+        (
+            lambda h, **_: h[:0],
+            "a tensor of float32, shape (0, 3, 4); expected one of floating-point",
+        ),
+    ],
+)
+def test_an_output_that_cannot_be_compared_is_one_sentence(custom, answer, said):
+    with pytest.raises(ConfigError, match=re.escape("model=custom: the module returned ")) as caught:
+        custom(module=Answers(answer))
+    assert said in str(caught.value) and len(str(caught.value).splitlines()) == 1
+
+
+def classes(h, **_):
+    return h.mean(1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "inputs", "batch", "tokens", "cut"),
+    [
+        (lambda h, **_: h, {"x": torch.ones(6, 4)}, 6, 6, ["x"]),
+        (classes, {"x": torch.ones(6, 3, 4)}, 6, 18, ["x"]),
+        (lambda h, x, flag: h * flag, {"flag": torch.tensor(2.0), "x": torch.ones(6, 3, 4)}, 6, 18, ["x"]),
+        (lambda h, x, mask: mask @ h, {"mask": torch.ones(3, 3), "x": torch.ones(6, 3, 4)}, 6, 18, ["x"]),
+        (lambda h, **_: h.mean((1, 2)), {"x": torch.ones(6, 5, 3, 4)}, 6, 6, ["x"]),
+        (lambda h, **_: h.sum(), {"x": torch.ones(6, 3, 4)}, 6, 18, []),
+    ],
+)
+def test_tokens_and_batch_are_those_of_the_inputs_and_a_loader_may_say_otherwise(
+    custom, answer, inputs, batch, tokens, cut
+):
+    given = {"module": Answers(answer), "inputs": inputs, "calibration": [inputs], "probes": [inputs]}
+    workload = custom(**given)
+    assert (workload.batch, workload.tokens, dict(workload.batch_dims)) == (
+        batch,
+        tokens,
+        dict.fromkeys(cut, 0),
+    )
+    said = custom(**given, tokens=7, batch_dims={"x": 0})
+    assert (said.batch, said.tokens, said.batch_dims) == (6, 7, {"x": 0})
+
+
+def test_a_batch_in_the_second_dimension_is_declared(custom):
+    inputs = {"x": torch.ones(7, 5, 4)}  # (length, batch, features)
+    workload = custom(module=Answers(lambda h, **_: h), inputs=inputs, batch_dims={"x": 1})
+    assert (workload.batch, workload.tokens, workload.batch_dims) == (5, 35, {"x": 1})
+
+
+def test_a_batch_dimension_that_the_module_cannot_be_cut_in_is_refused(custom):
+    def answer(h, **_):
+        return h.reshape(6, 12)
+
+    inputs = {"x": torch.ones(6, 3, 4)}
+    assert custom(module=Answers(answer), inputs=inputs, calibration=[]).batch_dims == {}
+    with pytest.raises(
+        ConfigError, match=re.escape("inputs, cut by batch_dims: the module does not take x (2, 3, 4)")
+    ):
+        custom(module=Answers(answer), inputs=inputs, calibration=[], batch_dims={"x": 0})
+
+
+def test_every_kind_of_calibration_batch_is_tried_once(custom):
+    calls = []
+
+    def answer(h, **inputs):
+        calls.append(tuple(inputs["x"].shape))
+        return h
+
+    good = [{"x": torch.ones(2, n, 4)} for n in (3, 4, 5)]
+    custom(module=Answers(answer), calibration=good)
+    assert len(calls) == 2  # the timed inputs and one of three
+    with pytest.raises(ConfigError, match=re.escape("calibration: the module does not take x (2, 3, 5)")):
+        custom(module=Answers(answer), calibration=[*good, {"x": torch.ones(2, 3, 5)}])
+
+
+def test_inputs_that_want_gradients_are_taken_as_numbers(custom):
+    workload = custom(inputs={"x": torch.ones(2, 3, 4, requires_grad=True)})
+    assert workload.inputs["x"].numpy().shape == (2, 3, 4)

@@ -7,7 +7,7 @@ import pytest
 from icd.errors import ConfigError, MissingResource
 from icd.model.custom import Custom
 from icd.model.mamba_tiny import MambaTiny
-from icd.model.prompts import check_ids, check_prompts, encode, prompts_used, read
+from icd.model.prompts import check_prompts, encode, prompts_used, read
 from tests.model.test_mamba import FIELDS as MAMBA
 from tests.model.test_offline import FIELDS, SmallBert, save_bert
 from tests.model.test_text import Words
@@ -113,9 +113,9 @@ def test_a_text_without_tokens_is_refused():
         encode(lambda lines: {"input_ids": [[1], []]}, ("a", "b"), None, None)
 
 
-def test_ids_beyond_the_embeddings_are_refused():
-    with pytest.raises(ConfigError, match="gives id 102 and model=bert has 100 embeddings"):
-        check_ids(encode(Words(), ("a",), None, None), 100, "bert")
+def test_more_tokens_than_one_forward_takes_are_refused():
+    with pytest.raises(ConfigError, match="4097 rows of 4096 tokens are more than 16777216"):
+        encode(Words(), ("a",), 4097, 4096)
 
 
 @pytest.fixture
@@ -196,3 +196,57 @@ def test_an_own_module_takes_prompts_where_its_loader_gives_a_tokenizer(tmp_path
     assert workload.texts["prompts"]["count"] == 2
     with pytest.raises(ConfigError, match="returns none; add tokenizer to the mapping"):
         own_model(tmp_path, monkeypatch, tokenizer=False, prompts=["a"]).build()
+
+
+def test_text_that_a_model_s_embeddings_do_not_hold_is_refused_whatever_it_is_for(data, tmp_path):
+    folder = save_bert(data / "models" / "bert-base-uncased", vocab_size=4)  # the tokenizer knows 6
+    said = "the tokenizer gives id 5 and model=bert has 4 embeddings; they do not belong together"
+    with pytest.raises(ConfigError, match=rf"model\.prompts: {said}"):
+        bert(["the a"], calibration_text=short(tmp_path)).resolve().build()
+    for key, what in (("calibration_text", "calibration"), ("probe_text", "probe")):
+        others = {k: short(tmp_path) for k in ("calibration_text", "probe_text")}
+        fields = {**others, key: short(tmp_path, "the a"), "probe_sentences": 1}
+        with pytest.raises(ConfigError, match=rf"the {what} text: {said}"):
+            bert(["the"], **fields).resolve().build()
+    assert bert(["the"], **others, probe_sentences=1).resolve().build().tokens == 1
+    with pytest.raises(ConfigError, match="the timed text: the tokenizer gives id"):
+        bert(None, **others, probe_sentences=1, seq_len=400, weights=str(folder)).build()
+
+
+def short(folder, words="the cat"):
+    """A text file of these words."""
+    path = folder / f"{words}.txt"
+    path.write_text(words)
+    return str(path)
+
+
+def test_a_mamba_s_text_is_held_against_its_embeddings_as_well(tmp_path):
+    from dataclasses import replace
+
+    from tests.model.test_mamba import library_model, save_tokenizer
+
+    library_model(replace(MambaTiny.shape, vocab_size=2)).save_pretrained(tmp_path / "m")
+    save_tokenizer(tmp_path / "m")
+    fields = {**MAMBA, "name": "mamba_tiny", "weights": str(tmp_path / "m")}
+    with pytest.raises(ConfigError, match=r"the timed text: .* model=mamba_tiny has 2 embeddings"):
+        MambaTiny(**fields).resolve().build()
+
+
+@pytest.mark.parametrize("char", ["\u2029", "\x0c", "\x85"])
+def test_the_prompts_of_an_own_module_are_the_lines_of_the_file(tmp_path, monkeypatch, char):
+    (tmp_path / "p.txt").write_text(f"  a bb{char}c\nccc\n", "utf-8")
+    workload = own_model(tmp_path, monkeypatch, tokenizer=True, prompts=str(tmp_path / "p.txt")).build()
+    assert workload.texts["prompts"]["count"] == 2 == workload.batch and workload.tokens == 6
+    assert workload.inputs["input_ids"].tolist() == [[1, 2, 1], [3, 3, 3]]
+    assert workload.batch_dims == {"input_ids": 0}
+
+
+def test_a_tokenizer_that_fails_is_named_with_its_loader(tmp_path, monkeypatch):
+    model = own_model(tmp_path, monkeypatch, tokenizer=True, prompts=["a " * 9 + "b" * 12])
+    with pytest.raises(ConfigError, match=r"inputs: the module does not take input_ids .*: IndexError"):
+        model.build()  # the words are longer than the table
+    import own_net
+
+    monkeypatch.setattr(own_net, "tokenizer", lambda lines: {"ids": lines})
+    with pytest.raises(ConfigError, match="own_net:with_tokenizer': tokenizer: KeyError: 'input_ids'"):
+        own_model(tmp_path, monkeypatch, tokenizer=True, prompts=["a"]).build()

@@ -101,3 +101,27 @@ def test_a_fetched_model_is_recorded_as_its_manifest_says(tmp_path, monkeypatch,
     assert origin(folder, ours, Bert.licences) == ("else/where", "mit")
     (folder / "icd-manifest.json").write_text("{")
     assert origin(folder, "other/model", {}) == ("bert-base-uncased", None)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"a": {"dtype": "NOTHING", "shape": [1], "data_offsets": [0, 1]}},
+        {"a": {"dtype": "F32", "shape": [9], "data_offsets": [0, 4]}},
+    ],
+)
+def test_weights_that_the_library_cannot_read_are_one_sentence_without_paths(saved, header):
+    data = json.dumps(header).encode()
+    (saved / "model.safetensors").write_bytes(len(data).to_bytes(8, "little") + data + b"1234")
+    with pytest.raises(
+        ConfigError, match="the directory 'mine' cannot be read as model=bert: Safetensor"
+    ) as said:
+        bert(saved).build()
+    assert str(saved) not in str(said.value) and "\n" not in str(said.value)
+
+
+def test_a_configuration_of_the_wrong_types_is_one_sentence(saved):
+    given = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps({**given, "hidden_act": 3}))
+    with pytest.raises(ConfigError, match="the directory 'mine' cannot be read as model=bert: "):
+        bert(saved).build()

@@ -127,3 +127,61 @@ def test_the_cache_is_where_the_library_has_it_and_transformers_cache_still_coun
     base = tmp_path / given[0] if given else tmp_path / "home" / ".cache"
     below = name.partition("/")[2].removeprefix(".cache/")
     assert hub_module.cache_name() == name and hub_module.cache_dir() == base / below
+
+
+BROKEN = {
+    "cut": (INDEX[:20], "it is no JSON: "),
+    "not UTF-8": (b'{"weight_map": {"\xff": 1}}', "it is no JSON: "),
+    "nested": (b"[" * 100_000, "it is no JSON: "),
+    "a list": (b"[1]", "it has no weight_map that maps tensors to files"),
+    "no weight_map": (b'{"metadata": {}}', "it has no weight_map that maps tensors to files"),
+    "empty": (b'{"weight_map": {}}', "it has no weight_map that maps tensors to files"),
+    "a weight_map of names": (b'{"weight_map": ["model-1.safetensors"]}', "it has no weight_map that maps"),
+    "a shard that is a number": (b'{"weight_map": {"a": 1}}', "a is in 1, which names no safetensors file"),
+    "a shard that is none": (b'{"weight_map": {"a": null}}', "a is in null, which names no safetensors file"),
+    "a pickle": (b'{"weight_map": {"a": "m.bin"}}', 'a is in "m.bin", which names no safetensors file'),
+    "a folder above": (b'{"weight_map": {"a": "../b.safetensors"}}', "'../b.safetensors', which leaves the"),
+    "a folder above below": (b'{"weight_map": {"a": "c/../../b.safetensors"}}', "which leaves the directory"),
+    "absolute": (b'{"weight_map": {"a": "/etc/b.safetensors"}}', "'/etc/b.safetensors', which leaves the"),
+    "a folder above on Windows": (
+        b'{"weight_map": {"a": "..\\\\b.safetensors"}}',
+        "which leaves the directory",
+    ),
+    "a NUL": (b'{"weight_map": {"a": "\\u0000.safetensors"}}', "which leaves the directory"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_index_is_named_with_what_is_wrong_and_never_counts_as_a_model(
+    tmp_path, name, hub, monkeypatch
+):
+    data, why = BROKEN[name]
+    outside = tmp_path / "data" / "models" / "b.safetensors"
+    folder = write(outside.parent / "model", {**SHARDED, "model.safetensors.index.json": data})
+    outside.write_bytes(tensors())
+    with pytest.raises(ConfigError) as caught:
+        weights.check_weights(str(folder))
+    start = "model.weights: the directory 'model' lacks a sound model.safetensors.index.json ("
+    assert str(caught.value).startswith(start) and why in str(caught.value)
+    assert str(tmp_path) not in str(caught.value) and "\n" not in str(caught.value)
+    monkeypatch.setenv("ICD_DATA_DIR", str(tmp_path / "data"))
+    assert weights.find("some/model", "auto", 1.0, "bert") is None
+    with pytest.raises(MissingResource, match=r"incomplete: it lacks a sound model\.safetensors\.index"):
+        weights.find("some/model", "pretrained", 1.0, "bert")
+
+
+def test_shards_may_lie_in_a_folder_below(tmp_path):
+    index = json.dumps({"weight_map": {"a": "parts/model-1.safetensors"}}).encode()
+    folder = write(tmp_path / "m", {"config.json": b"{}", "model.safetensors.index.json": index})
+    assert weights.lacking(folder) == ["parts/model-1.safetensors"]
+    write(folder / "parts", {"model-1.safetensors": tensors()})
+    assert weights.lacking(folder) == [] and len(weights.digest(folder)) == 64
+
+
+@pytest.mark.parametrize("offsets", [[0, "x"], [0, None], [0], {}, 3, [0, 1e400]])
+def test_a_shard_whose_header_makes_no_sense_does_not_count(tmp_path, offsets):
+    header = json.dumps({"a": {"dtype": "U8", "shape": [3], "data_offsets": offsets}}).encode()
+    folder = write(
+        tmp_path / "m", {**SINGLE, "model.safetensors": len(header).to_bytes(8, "little") + header}
+    )
+    assert weights.lacking(folder) == ["the end of model.safetensors"]

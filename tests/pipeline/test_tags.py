@@ -76,3 +76,17 @@ def test_a_precision_that_is_not_executed_is_emulated_and_a_device_simulated(sou
     arms = {"dense": {block: {"source": source} for block in BLOCKS}}
     record = {**RECORD, "model": {"tags": own, "weights": "pretrained"}, "arms": arms}
     assert set(tags(record, seen([{}]))) == said
+
+
+@pytest.mark.parametrize(
+    ("weights", "tag"),
+    [("random", {"random-weights"}), ("unknown", {"unknown-weights"}), ("pretrained", set())],
+)
+def test_what_is_known_of_the_weights_is_a_tag_and_a_caveat(weights, tag):
+    from icd.report.caveats import BADGES, caveats
+
+    record = {**RECORD, "model": {"tags": [], "weights": weights}}
+    found = {t for t in tags(record, seen([])) if t.endswith("-weights")}
+    assert found == tag <= set(BADGES)
+    said = " ".join(caveats({**record, "tags": list(found)}, {}))
+    assert ("Nobody said whether the weights are trained" in said) == (weights == "unknown")

@@ -58,3 +58,50 @@ def test_random_weights_and_no_probes_have_no_quality_and_a_reason():
     extended = ModelCard("m", "f", 1, "pretrained", "s", tags=("extended-positions",))
     said = "the position table was extended by repetition"
     assert Cosine().evaluate(step, step, [], extended) == Missing(said)
+
+
+def numpy_cosine(a, b):
+    """Mean over rows of the cosine of all values of a row."""
+    a, b = (x.numpy().astype(np.float64).reshape(len(x), -1) for x in (a, b))
+    return np.mean((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1))
+
+
+@pytest.mark.parametrize("shape", [(6, 10), (6, 2), (4, 3, 8, 8), (2, 1, 5, 5), (2, 3, 4, 5, 6)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_classes_and_images_are_compared_row_by_row_whatever_mask_the_inputs_have(shape, masked):
+    ours, theirs = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)).unbind()
+    probe = {"n": 0, **({"attention_mask": torch.tensor([[1, 0, 0]]).expand(shape[0], 3)} if masked else {})}
+    name, value = Cosine().evaluate(Says(ours), Says(theirs), [probe], CARD)
+    assert name == "cosine" and value == pytest.approx(numpy_cosine(ours, theirs), abs=1e-9)
+
+
+def test_logits_of_tokens_are_pooled_as_hidden_states_are_and_a_mask_of_other_positions_is_none():
+    ours, theirs = torch.randn(2, 3, 4, 50, generator=torch.Generator().manual_seed(1)).unbind()
+    expected = numpy_cosine(ours.double().mean(1), theirs.double().mean(1))
+    for mask in ({}, {"attention_mask": torch.ones(3, 9)}):
+        assert Cosine().evaluate(Says(ours), Says(theirs), [{"n": 0, **mask}], CARD)[1] == pytest.approx(
+            expected, abs=1e-9
+        )
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (4, 1), (4, 1, 1)])
+def test_one_number_a_row_has_no_direction_and_the_reason_says_so(shape):
+    step = Says(torch.ones(shape))
+    said = Cosine().evaluate(step, step, [{"n": 0}], CARD)
+    assert said == Missing(f"an output of shape {shape} is one number a row, which has no direction")
+
+
+def test_outputs_that_are_no_numbers_have_a_reason_and_no_value():
+    good, bad = torch.ones(2, 3), torch.tensor([[1.0, 2.0, 3.0], [1.0, float("nan"), 1.0]])
+    for a, b in ((good, bad), (bad, good)):
+        said = Cosine().evaluate(Says(a), Says(b), [{"n": 0}], CARD)
+        assert said == Missing("outputs on the probes hold NaN or infinity")
+    none = {"n": 0, "attention_mask": torch.tensor([[1, 1], [0, 0]])}
+    step = Says(torch.ones(2, 2, 3))
+    assert "NaN" in Cosine().evaluate(step, step, [none], CARD).reason
+
+
+def test_weights_of_unknown_origin_have_a_quality_for_it_compares_them_with_themselves():
+    step = Says(torch.ones(2, 3))
+    unknown = ModelCard("m", "f", 1, "unknown", "s")
+    assert Cosine().evaluate(step, step, [{"n": 0}], unknown) == ("cosine", pytest.approx(1.0))

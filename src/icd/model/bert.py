@@ -22,9 +22,9 @@ from icd.model.encoder import (
 )
 from icd.model.encoder_sites import BERT, KINDS, Attention, Names, encoder_sites
 from icd.model.kinds import check_kinds
-from icd.model.prompts import Prompts, check_ids, check_prompts, own_inputs, prompts_used, rows_of
+from icd.model.prompts import Prompts, check_prompts, own_inputs, prompts_used, rows_of
 from icd.model.text import locate, texts_used
-from icd.model.tokens import check_calibration, random_tokens, text_tokens
+from icd.model.tokens import check_calibration, check_ids, random_tokens, text_tokens
 from icd.model.trained import read_trained
 from icd.model.weights import check_weights, digest, find, origin, shape_of
 
@@ -160,7 +160,7 @@ class Bert:
                 longest=positions_of(module, self.names),
             )
         module.eval().requires_grad_(False)
-        check_ids(own, module.config.vocab_size, self.name)
+        check_ids(self.name, module.config.vocab_size, own, tokens)
         check_positions(seq_len, positions_of(module, self.names), self.extend_positions, self.name)
         drawn = f"seed {self.seed}", None
         source, licence = drawn if folder is None else origin(folder, self.repo, self.licences)
@@ -183,6 +183,7 @@ class Bert:
             calibration=tokens.calibration,
             probes=() if extended else tokens.probes,
             tokens=batch * seq_len,
+            batch_dims={"input_ids": 0},
             fuse=fuser(self.names),
             texts=prompts_used(self.prompts, batch)
             | (

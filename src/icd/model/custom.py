@@ -1,10 +1,16 @@
 """A user's torch module and inputs, without touching the package.
 
 ``loader`` names a function ``f(batch_size, seq_len, seed)`` that returns a mapping: ``module`` and
-``inputs`` (name -> tensor, passed as ``module(**inputs)``), and if wanted ``calibration`` and ``probes``
-(lists of such inputs), ``weights`` (``pretrained`` or ``random``) and ``tokenizer`` (called with a list of
-texts, it gives their ``input_ids``: ``prompts`` then take the place of the inputs). ``sites`` is a YAML
-list in the terms of `icd.contracts.Site`.
+``inputs`` (name -> tensor, passed as ``module(**inputs)``), and if wanted
+
+    calibration, probes   lists of such inputs
+    weights               ``pretrained`` or ``random``; ``unknown`` where nothing is said
+    tokens                of one forward over ``inputs``; else `icd.model.positions` counts them
+    batch_dims            the dimension of each input's batch; what is not named has none, and is never cut
+    tokenizer             called with a list of texts, it gives their ``input_ids``: ``prompts`` then take the
+                          place of the inputs
+
+``sites`` is a YAML list in the terms of `icd.contracts.Site`.
 """
 
 from __future__ import annotations
@@ -14,11 +20,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from icd.contracts import ModelCard, Workload
 from icd.errors import ConfigError, MissingResource
-from icd.model.loader import load, try_out
+from icd.model.loader import UNFIT, load, refuse, try_out
+from icd.model.positions import batch_dims_of, convolved_shapes, few_rows, rows_of, tokens_of
 from icd.model.prompts import Prompts, check_prompts, encode, prompts_used, read
 from icd.model.sites_file import read_sites
 
@@ -65,38 +72,57 @@ class Custom:
     def build(self) -> Workload:
         """The user's module in eval mode, float32, on the CPU."""
         given = load(self.loader, batch_size=self.batch_size, seq_len=self.seq_len, seed=self.seed)
-        module, inputs = given["module"].float().eval().requires_grad_(False), in_float32(given["inputs"])
+        module, inputs = given["module"].float().cpu().eval().requires_grad_(False), on_cpu(given["inputs"])
+        said = Said(given.get("tokens"), given.get("batch_dims"))
         if self.prompts is not None:
-            inputs = {"input_ids": self._own(given)}
-        calibration, probes = (
-            tuple(in_float32(batch) for batch in given.get(key, ())) for key in ("calibration", "probes")
-        )
-        for key, batches in (("inputs", (inputs,)), ("calibration", calibration), ("probes", probes)):
-            for batch in batches[:1]:
-                try_out(self.loader, partial(forward, module, batch), key, batch)
-        sites = read_sites(Path(self.sites))
-        digest = hashlib.sha256(Path(self.sites).read_bytes())
-        for key, tensor in module.state_dict().items():
-            digest.update(key.encode() + tensor.detach().contiguous().cpu().numpy().tobytes())
-        shape = next(iter(inputs.values())).shape
+            inputs, said = {"input_ids": self._own(given)}, Said(None, {"input_ids": 0})
+        calibration, probes = (tuple(map(on_cpu, given.get(key, ()))) for key in ("calibration", "probes"))
+        rows, tokens, dims = self._tried(module, inputs, said)
+        for key, several in (("calibration", calibration), ("probes", probes)):
+            for batch in {_kind(batch): batch for batch in reversed(several)}.values():
+                check_output(try_out(self.loader, partial(forward, module, batch), key, batch))
         return Workload(
             module=module,
             forward=forward,
             inputs=inputs,
-            sites=sites,
+            sites=read_sites(Path(self.sites)),
             card=ModelCard(
                 name=self.name,
                 family=type(module).__name__,
                 params=sum(p.numel() for p in module.parameters()),
-                weights=str(given.get("weights", "pretrained")),
+                weights=given.get("weights") or "unknown",
                 source=self.loader,
-                sha256=digest.hexdigest(),
+                sha256=self._digest(module),
             ),
             calibration=calibration,
             probes=probes,
-            tokens=int(shape[0] * shape[1]) if len(shape) > 1 else int(shape[0]),
-            texts=prompts_used(self.prompts, int(shape[0])),
+            rows=rows,
+            tokens=tokens,
+            batch_dims=dims,
+            texts=prompts_used(self.prompts, rows),
         )
+
+    def _tried(self, module: torch.nn.Module, inputs: Inputs, said: Said) -> tuple[int, int, dict[str, int]]:
+        """``rows``, ``tokens`` and ``batch_dims`` of a workload, after a forward or two on ``inputs``."""
+        run = partial(forward, module, inputs)
+        out, convolved = try_out(self.loader, lambda: convolved_shapes(module, run), "inputs", inputs)
+        check_output(out)
+        if said.batch_dims is None:
+            rows = rows_of(inputs, out)
+            dims = batch_dims_of(inputs, out, partial(forward, module))
+        else:
+            dims = dict(said.batch_dims)
+            rows = next(int(inputs[name].shape[dim]) for name, dim in dims.items())
+            few = few_rows(inputs, dims)
+            try_out(self.loader, partial(forward, module, few), "inputs, cut by batch_dims", few)
+        tokens = said.tokens or tokens_of(inputs, rows, convolved)
+        return rows, tokens, dims
+
+    def _digest(self, module: torch.nn.Module) -> str:
+        digest = hashlib.sha256(Path(self.sites).read_bytes())
+        for key, tensor in module.state_dict().items():
+            digest.update(key.encode() + tensor.detach().contiguous().cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     def _own(self, given: Mapping[str, Any]) -> torch.Tensor:
         assert self.prompts is not None
@@ -105,12 +131,40 @@ class Custom:
                 f"model.prompts need a tokenizer and model.loader={self.loader!r} returns none; "
                 "add tokenizer to the mapping that it returns"
             )
-        return encode(given["tokenizer"], read(self.prompts), self.batch_size, self.seq_len)
+        texts = read(self.prompts)
+        try:
+            return encode(given["tokenizer"], texts, self.batch_size, self.seq_len)
+        except UNFIT as error:
+            refuse(self.loader, "tokenizer", error)
 
 
-def in_float32(inputs: Inputs) -> dict[str, torch.Tensor]:
-    """``inputs`` with floating tensors in float32, as the module is."""
-    return {name: x.float() if x.is_floating_point() else x for name, x in inputs.items()}
+class Said(NamedTuple):
+    """What a loader says of the shapes of its inputs, None where it says nothing."""
+
+    tokens: int | None
+    batch_dims: Mapping[str, int] | None
+
+
+def _kind(batch: Inputs) -> tuple[Any, ...]:
+    """What a module must take of a batch, whatever its lengths are."""
+    return tuple((name, x.dtype, x.dim(), x.shape[-1:] * x.is_floating_point()) for name, x in batch.items())
+
+
+def on_cpu(inputs: Inputs) -> dict[str, torch.Tensor]:
+    """``inputs`` on the CPU, floating tensors in float32, as the module is."""
+    return {
+        name: (x.float() if x.is_floating_point() else x).detach().cpu() for name, x in dict(inputs).items()
+    }
+
+
+def check_output(out: torch.Tensor) -> None:
+    """ConfigError unless ``out`` holds real numbers that can be compared."""
+    if not out.is_floating_point() or not out.numel():
+        what = f"a tensor of {str(out.dtype).removeprefix('torch.')}, shape {tuple(out.shape)}"
+        raise ConfigError(
+            f"model=custom: the module returned {what}; expected one of floating-point numbers, for outputs "
+            "are compared within a tolerance"
+        )
 
 
 def forward(module: torch.nn.Module, inputs: Inputs) -> torch.Tensor:
@@ -124,4 +178,7 @@ def forward(module: torch.nn.Module, inputs: Inputs) -> torch.Tensor:
         value = getattr(out, name, None)
         if isinstance(value, torch.Tensor):
             return value
-    raise ConfigError(f"model=custom: the module returned {type(out).__name__}; expected a tensor")
+    raise ConfigError(
+        f"model=custom: the module returned {type(out).__name__}; expected a tensor, or an output with "
+        "last_hidden_state or logits (a wrapper around the module can choose one)"
+    )

@@ -7,14 +7,16 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from icd.errors import ConfigError, first_line
 
 if TYPE_CHECKING:
-    import torch
-
     from icd.contracts import Inputs
+
+T = TypeVar("T")
+WEIGHTS = ("pretrained", "random", "unknown")  # the last where nobody says
+WRAP = "; what else the module takes belongs in a wrapper around it"
 
 # what code that does not fit raises; a disk or a network that fails (OSError) is no matter of configuration
 UNFIT = (
@@ -70,11 +72,14 @@ def refuse(loader: str, what: str | None, error: Exception) -> NoReturn:
 
 
 def check(loader: str, given: Any) -> None:
-    """ConfigError unless ``given`` holds a module and inputs, and batches of tensors in every list."""
+    """ConfigError unless ``given`` holds a module and inputs, batches of tensors in every list, and what it
+    says of them fits.
+    """
     import torch
 
-    def refuse(key: str, expected: str, value: Any) -> NoReturn:
-        raise ConfigError(f"model.loader={loader!r}: {key}: expected {expected}, got {type(value).__name__}")
+    def refuse(key: str, expected: str, value: Any, advice: str = "") -> NoReturn:
+        got = f"got {type(value).__name__}{advice}"
+        raise ConfigError(f"model.loader={loader!r}: {key}: expected {expected}, {got}")
 
     if not isinstance(given, Mapping) or not {"module", "inputs"} <= set(given):
         raise ConfigError(
@@ -91,16 +96,57 @@ def check(loader: str, given: Any) -> None:
                 refuse(key, "a mapping of names to tensors", batch)
             for name, value in batch.items():
                 if not isinstance(value, torch.Tensor):
-                    refuse(f"{key}: {name}", "a tensor", value)
+                    refuse(f"{key}: {name}", "a tensor", value, WRAP)
+                if value.layout != torch.strided or value.is_nested:
+                    kind = "a nested" if value.is_nested else f"a {value.layout}"
+                    raise ConfigError(
+                        f"model.loader={loader!r}: {key}: {name}: expected a dense tensor, got {kind} one"
+                    )
+    check_said(loader, given)
 
 
-def try_out(loader: str, forward: Callable[[], torch.Tensor], key: str, batch: Inputs) -> None:
-    """One forward on ``batch``, the first of ``key``; ConfigError where the module does not take it."""
+def check_said(loader: str, given: Mapping[str, Any]) -> None:
+    """ConfigError unless ``weights``, ``tokens`` and ``batch_dims`` are what they can be."""
+    weights, tokens, dims = (given.get(key) for key in ("weights", "tokens", "batch_dims"))
+    start = f"model.loader={loader!r}:"
+    if weights is not None and (not isinstance(weights, str) or weights not in WEIGHTS):
+        raise ConfigError(f"{start} weights: expected {' or '.join(WEIGHTS)}, got {weights!r:.60}")
+    if tokens is not None and not _whole(tokens, 1):
+        raise ConfigError(
+            f"{start} tokens: expected a whole number of 1 or more, those of one forward over inputs, "
+            f"got {tokens!r:.60}"
+        )
+    if dims is None:
+        return
+    inputs = given["inputs"]
+    if not isinstance(dims, Mapping) or not dims or not set(dims) <= set(inputs):
+        raise ConfigError(
+            f"{start} batch_dims: expected a mapping of inputs ({', '.join(inputs)}) to their batch "
+            f"dimension, got {dims!r:.60}"
+        )
+    for name, dim in dims.items():
+        if not _whole(dim, 0) or dim >= inputs[name].dim():
+            raise ConfigError(
+                f"{start} batch_dims: {name} has {inputs[name].dim()} dimension(s), counted from 0, "
+                f"and {dim!r:.60} is none of them"
+            )
+    lengths = {name: int(inputs[name].shape[dim]) for name, dim in dims.items()}
+    if len(set(lengths.values())) > 1:
+        said = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise ConfigError(f"{start} batch_dims: expected one batch of all inputs, got {said}")
+
+
+def _whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def try_out(loader: str, forward: Callable[[], T], key: str, batch: Inputs) -> T:
+    """What one forward on ``batch``, one of ``key``, gives; ConfigError where the module does not take it."""
     import torch
 
     try:
         with torch.no_grad():
-            forward()
+            return forward()
     except UNFIT as error:
         shapes = ", ".join(f"{name} {tuple(x.shape)}" for name, x in batch.items())
         refuse(loader, f"{key}: the module does not take {shapes}", error)

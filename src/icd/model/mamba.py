@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from icd.contracts import Footprint, ModelCard, Workload
 from icd.model.kinds import check_kinds
-from icd.model.prompts import Prompts, check_ids, check_prompts, own_inputs, prompts_used, rows_of
+from icd.model.prompts import Prompts, check_prompts, own_inputs, prompts_used, rows_of
 from icd.model.scan import PACKAGE, check_installed, check_scan, executed_scan
-from icd.model.tokens import check_calibration, random_tokens, text_tokens
+from icd.model.tokens import check_calibration, check_ids, random_tokens, text_tokens
 from icd.model.trained import read_trained
 from icd.model.weights import check_weights, digest, find, origin, shape_of
 
@@ -136,7 +136,6 @@ class Mamba:
             batch, seq_len = own.shape
         model = self._random() if folder is None else read_trained(MambaModel, folder, self.name)
         module = MambaStack(model, self.scan).eval().requires_grad_(False)
-        check_ids(own, module.embeddings.num_embeddings, self.name)
         if folder is None:
             tokens = random_tokens(
                 0, self.shape.vocab_size, (batch, seq_len), self.calibration_tokens, self.seed
@@ -145,6 +144,7 @@ class Mamba:
             tokens = text_tokens(
                 folder, (batch, seq_len), self.calibration_tokens, self.probe_sentences, self.seed
             )
+        check_ids(self.name, module.embeddings.num_embeddings, own, tokens)
         drawn = f"seed {self.seed}", None
         source, licence = drawn if folder is None else origin(folder, self.repo, {})
         return Workload(
@@ -165,6 +165,7 @@ class Mamba:
             calibration=tokens.calibration,
             probes=tokens.probes,
             tokens=batch * seq_len,
+            batch_dims={"input_ids": 0},
             fuse=fuse_mamba,
             choices=partial(choices, self.scan),
             texts=prompts_used(self.prompts, batch),

@@ -113,6 +113,7 @@ class MiniLM:
             calibration=calibration_batches(tokenizer, self.calibration_tokens, self.calibration_text),
             probes=() if extended else probe_batches(tokenizer, self.probe_sentences, self.probe_text),
             tokens=batch * seq_len,
+            batch_dims={"input_ids": 0},
             fuse=fuse_bert,
             texts=prompts_used(self.prompts, batch)
             | texts_used(calibration_text=self.calibration_text, probe_text=self.probe_text),

@@ -101,6 +101,7 @@ class Mock:
             calibration=(draw(), draw()),
             probes=(draw(),),
             tokens=batch * seq_len,
+            batch_dims={"x": 0},
         )
 
     def _plant(self, block: torch.nn.Module, generator: torch.Generator) -> None:

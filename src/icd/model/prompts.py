@@ -1,4 +1,4 @@
-"""The user's own prompts as timed inputs: a list of texts, or a UTF-8 file with one a line.
+"""The user's own prompts as timed inputs: a list of texts, or a UTF-8 file with one per line.
 
 Timed inputs have no padding, for every position is a token that is counted. So a prompt shorter than the
 sequence is read again from its start, and a longer one is cut. Row k takes prompt k, from the first again
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from icd.errors import ConfigError
 from icd.model.hub import cached
-from icd.model.text import read_own, texts_used
+from icd.model.lines import check_size, check_text
+from icd.model.text import LARGEST, read_own, texts_used
 from icd.model.tokens import has_tokenizer, load_tokenizer
 from icd.model.weights import data_folder
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 Prompts = list[str] | str | None
+MOST = 1 << 24  # tokens of the timed inputs
 
 
 def read(prompts: list[str] | str) -> tuple[str, ...]:
@@ -29,10 +31,10 @@ def read(prompts: list[str] | str) -> tuple[str, ...]:
     if isinstance(prompts, str):
         return read_own("prompts", prompts)
     if not prompts:
-        raise ConfigError("model.prompts=[]: expected a text or more, or a file with one a line")
+        raise ConfigError("model.prompts=[]: expected a text or more, or a file with one per line")
+    check_size(prompts, "model.prompts", LARGEST["prompts"])
     for number, prompt in enumerate(prompts, 1):
-        if not prompt.strip():
-            raise ConfigError(f"model.prompts: text {number} of {len(prompts)} is empty")
+        check_text(prompt, f"model.prompts: text {number} of {len(prompts)}")
     return tuple(prompts)
 
 
@@ -100,23 +102,19 @@ def encode(
                 f"model.prompts: text {number} has {len(row)} tokens and the model's position table "
                 f"{positions}; seq_len={positions} cuts it, model.extend_positions=true takes it whole"
             )
-    index = torch.arange(seq_len or max(len(row) for row in rows))
-    batch = batch_size or len(rows)
+    length, batch = seq_len or max(len(row) for row in rows), batch_size or len(rows)
+    if batch * length > MOST:
+        raise ConfigError(
+            f"model.prompts: {batch} rows of {length} tokens are more than {MOST} tokens in one forward; "
+            "use fewer or shorter texts, batch_size or seq_len"
+        )
+    index = torch.arange(length)
     return torch.stack([row[index % len(row)] for row in (rows[k % len(rows)] for k in range(batch))])
 
 
 def rows_of(prompts: Prompts, batch_size: int | None, default: int) -> int:
     """Rows of the timed inputs."""
     return batch_size or (default if prompts is None else len(read(prompts)))
-
-
-def check_ids(ids: torch.Tensor | None, vocabulary: int, model: str) -> None:
-    """ConfigError where the tokenizer knows more tokens than the model has embeddings."""
-    if ids is not None and int(ids.max()) >= vocabulary:
-        raise ConfigError(
-            f"model.prompts: the tokenizer gives id {int(ids.max())} and model={model} has {vocabulary} "
-            "embeddings; they do not belong together"
-        )
 
 
 def prompts_used(prompts: Prompts, rows: int) -> dict[str, Mapping[str, Any]]:

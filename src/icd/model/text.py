@@ -1,4 +1,4 @@
-"""Sentences as token tensors: those that the package ships, or the user's own, one a line.
+"""Sentences as token tensors: those that the package ships, or the user's own, one per line.
 
 Timed inputs are running text without padding. Calibration takes sentences as a model meets them, each
 alone with its special tokens, and batches those of equal length, so that nothing is padded either.
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icd.errors import ConfigError, MissingResource
+from icd.model.lines import MIB, lines_of, read_lines
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from icd.contracts import Inputs
 
 TIMED_SENTENCES = 200  # of the shipped text, left to the timed inputs
+LARGEST = {"prompts": MIB}  # bytes of a text; every one of the timed prompts is tokenised
+LARGE = 16 * MIB  # of any other, of which no more is tokenised than is asked for
+AT_ONCE = 256  # sentences that a tokenizer is given together
 
 
 def locate(key: str, file: str | None) -> Path | None:
@@ -33,21 +37,18 @@ def locate(key: str, file: str | None) -> Path | None:
             return path
     raise MissingResource(
         f"model.{key}={Path(file).name!r}: no such file, here or below ICD_DATA_DIR; "
-        "expected UTF-8 text, one sentence a line"
+        "expected UTF-8 text, one sentence per line"
     )
 
 
 def read_own(key: str, file: str) -> tuple[str, ...]:
-    """The sentences of the user's text; ConfigError where it holds none or is no UTF-8."""
+    """The sentences of the user's text, as `icd.model.lines.read_lines` reads and refuses them.
+
+    At most `LARGEST` bytes of a key, else `LARGE`.
+    """
     path = locate(key, file)
     assert path is not None
-    try:
-        lines = tuple(line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip())
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"model.{key}={path.name!r}: not UTF-8 (byte {error.start})") from error
-    if not lines:
-        raise ConfigError(f"model.{key}={path.name!r}: the file is empty")
-    return lines
+    return read_lines(path, key, LARGEST.get(key, LARGE))
 
 
 def texts_used(**named: str | None) -> dict[str, Mapping[str, Any]]:
@@ -64,7 +65,7 @@ def texts_used(**named: str | None) -> dict[str, Mapping[str, Any]]:
 def sentences(name: str) -> tuple[str, ...]:
     """The sentences of ``calibration`` or ``probes`` (``src/icd/data/README.md`` says where from)."""
     text = (files("icd") / "data" / f"{name}.txt").read_text("utf-8")
-    return tuple(line for line in text.splitlines() if line)
+    return tuple(line for line in lines_of(text) if line)
 
 
 def packed(tokenizer: Any, batch: int, seq_len: int, start: int = 0) -> torch.Tensor:
@@ -105,7 +106,7 @@ def calibration_batches(
     open_batches: dict[int, list[list[int]]] = {}
     out: list[list[list[int]]] = []
     count = 0
-    for ids in tokenizer(list(lines), truncation=True, max_length=max_length)["input_ids"]:
+    for ids in _encoded(tokenizer, lines, max_length):
         rows = open_batches.setdefault(len(ids), [])
         if not rows:
             out.append(rows)
@@ -116,6 +117,13 @@ def calibration_batches(
         if count >= tokens:
             break
     return tuple({"input_ids": torch.tensor(rows, dtype=torch.long)} for rows in out)
+
+
+def _encoded(tokenizer: Any, lines: Sequence[str], max_length: int) -> Iterator[list[int]]:
+    """Token ids of each line in order; the tokenizer sees no more lines than are asked for, and a few."""
+    for first in range(0, len(lines), AT_ONCE):
+        some = list(lines[first : first + AT_ONCE])
+        yield from tokenizer(some, truncation=True, max_length=max_length)["input_ids"]
 
 
 def probe_batches(

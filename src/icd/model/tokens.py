@@ -25,6 +25,24 @@ class Tokens(NamedTuple):
     probes: tuple[Inputs, ...]
 
 
+def check_ids(model: str, vocabulary: int, own: torch.Tensor | None, tokens: Tokens) -> None:
+    """ConfigError where a tokenizer knows more tokens than ``model`` has embeddings.
+
+    ``own``: token ids of the user's prompts, (batch, seq_len), which stand for the timed inputs.
+    """
+    timed = ("the timed text", tokens.inputs) if own is None else ("model.prompts", {"input_ids": own})
+    batches = [timed]
+    batches += [("the calibration text", batch) for batch in tokens.calibration]
+    batches += [("the probe text", batch) for batch in tokens.probes]
+    for what, batch in batches:
+        largest = int(batch["input_ids"].max())
+        if largest >= vocabulary:
+            raise ConfigError(
+                f"{what}: the tokenizer gives id {largest} and model={model} has {vocabulary} embeddings; "
+                "they do not belong together"
+            )
+
+
 def check_calibration(tokens: int) -> None:
     """ConfigError unless ``model.calibration_tokens`` asks for a token or more."""
     if tokens < 1:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from icd.errors import ConfigError, MissingResource
+from icd.errors import ConfigError, MissingResource, first_line
 from icd.model.hub import CONFIG, INDEX, SINGLE, HubError, cache_name, cached, download
 from icd.reading import parse_json, read_json
 
@@ -36,7 +36,10 @@ def check_weights(value: str) -> None:
 
 def lacking(folder: Path) -> list[str]:
     """The files that ``folder`` would need to hold a model and does not."""
-    needed = [CONFIG, *(weight_files(folder) or [SINGLE])]
+    try:
+        needed = [CONFIG, *(weight_files(folder) or [SINGLE])]
+    except BrokenIndex as error:
+        return [f"a sound {INDEX} ({error})"]
     out = [name for name in needed if not (folder / name).is_file()]
     return out or [f"the end of {name}" for name in needed[1:] if cut_short(folder / name)]
 
@@ -53,14 +56,17 @@ def cut_short(file: Path) -> bool:
             return True
         try:
             header = parse_json(data.read(length), file.name)
-            end = max((t["data_offsets"][1] for k, t in header.items() if k != "__metadata__"), default=0)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            ends = [int(t["data_offsets"][1]) for k, t in header.items() if k != "__metadata__"]
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError):
             return True
-    return 8 + length + int(end) > size
+    return 8 + length + max(ends, default=0) > size
 
 
 def weight_files(folder: Path) -> list[str]:
-    """Names of the weight files of ``folder``: the one, or the shards that the index lists; else none."""
+    """Names of the weight files of ``folder``: the one, or the shards that the index lists; else none.
+
+    BrokenIndex where the index cannot be read.
+    """
     if (folder / SINGLE).is_file():
         return [SINGLE]
     if not (folder / INDEX).is_file():
@@ -84,9 +90,30 @@ def configuration(folder: Path) -> dict[str, Any]:
         raise ConfigError(f"model.weights: {CONFIG} in the directory {folder.name!r} is no JSON") from error
 
 
+class BrokenIndex(ConfigError):
+    """Why an index file lists no shards: a clause, which whoever catches it completes."""
+
+
 def shards(index: Path) -> list[str]:
-    """Names of the shards that an index file lists."""
-    return sorted(set(read_json(index)["weight_map"].values()))
+    """Names of the shards that an index file lists, all of them below the index's own folder."""
+    try:
+        given = read_json(index)
+    except ValueError as error:
+        raise BrokenIndex(f"it is no JSON: {first_line(error)}") from error
+    listed = given.get("weight_map") if isinstance(given, dict) else None
+    if not isinstance(listed, dict) or not listed:
+        raise BrokenIndex("it has no weight_map that maps tensors to files")
+    for tensor, name in listed.items():
+        if not isinstance(name, str) or not name.endswith(".safetensors"):
+            raise BrokenIndex(f"{tensor} is in {repr(name)[:60]}, which names no safetensors file")
+        if (
+            "\\" in name
+            or "\0" in name
+            or PurePosixPath(name).is_absolute()
+            or ".." in PurePosixPath(name).parts
+        ):
+            raise BrokenIndex(f"{tensor} is in {name[:60]!r}, which leaves the directory")
+    return sorted(set(listed.values()))
 
 
 def digest(folder: Path) -> str:

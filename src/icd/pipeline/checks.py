@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from icd.contracts import Inputs, Layouts, Step, Workload
 from icd.copies import convert, converted
 from icd.errors import VerificationError
+from icd.model.positions import few_rows
+from icd.pipeline.soundness import check_answers
 from icd.transform.permute import permute, restore
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ def check_device(workload: Workload, device: str) -> str:
 
     Large: parameters times tokens above `CPU_WORK`. Three models in float64 must fit into free memory.
     """
-    if device == "cpu" or workload.card.params * workload.tokens <= CPU_WORK:
+    if device == "cpu" or small(workload):
         return "cpu"
     import torch
 
@@ -34,16 +36,22 @@ def check_device(workload: Workload, device: str) -> str:
     return device if 3 * 8 * workload.card.params < free else "cpu"
 
 
+def small(workload: Workload) -> bool:
+    """Whether a forward takes a CPU a few seconds at most."""
+    return workload.card.params * workload.tokens <= CPU_WORK
+
+
 def equivalence(workload: Workload, layouts: Mapping[str, Layouts], device: str = "cpu") -> dict[str, Any]:
     """``{max_rel_err, dtype, ok, round_trip, layouts}`` over every named set of layouts.
 
     Outputs of the permuted against the unpermuted module in float64 on the timed inputs (at most two
-    sequences), ``max|a-b| / max|a|``; and each set followed by its inverse must restore every tensor bit
-    for bit. Raises `VerificationError` naming the layout that failed.
+    sequences, where the workload says in which dimension they lie), ``max|a-b| / max|a|``; and each set
+    followed by its inverse must restore every tensor bit for bit. Raises `VerificationError` naming the
+    layout that failed, or ConfigError where the model itself does not answer twice alike.
     """
     import torch
 
-    double, inputs = in_double(workload, {name: x[:2] for name, x in workload.inputs.items()}, device)
+    double, inputs = in_double(workload, few_rows(workload.inputs, workload.batch_dims), device)
     errors: dict[str, float] = {}
     with torch.inference_mode():
         reference = double.forward(double.module, inputs)
@@ -51,6 +59,7 @@ def equivalence(workload: Workload, layouts: Mapping[str, Layouts], device: str 
             permuted = permute(double, chosen)
             errors[name] = relative_error(permuted.forward(permuted.module, inputs), reference)
             if not errors[name] <= LIMIT:
+                check_answers(double, inputs, LIMIT)
                 raise VerificationError(
                     f"layout {name!r} changes the model's function: expected a relative error of at most "
                     f"{LIMIT:g} in float64, got {errors[name]:.3g}; a tied axis is missing or wrong"
@@ -63,7 +72,7 @@ def equivalence(workload: Workload, layouts: Mapping[str, Layouts], device: str 
         "ok": True,
         "round_trip": "bit for bit",
         "layouts": errors,
-        "sequences": int(reference.shape[0]),
+        "sequences": len(reference) if reference.dim() else 1,
     }
 
 

@@ -13,12 +13,13 @@ from icd.contracts import Footprint, Layouts, Workload
 from icd.model.calibration import collect
 from icd.model.declared import check_sites
 from icd.pipeline.arms import Arm, Prepared, sliced_layout
-from icd.pipeline.checks import check_device, equivalence
+from icd.pipeline.checks import check_device, equivalence, small
 from icd.pipeline.device import resolve
 from icd.pipeline.experiment import Experiment
 from icd.pipeline.layouts import Task, site_costs
 from icd.pipeline.memory import check_gpu, check_host, news
 from icd.pipeline.search import search
+from icd.pipeline.soundness import check_activations, check_answers, check_weights
 from icd.transform.calibrate import check_calibration, collect_amax
 
 Tell = Callable[..., None]
@@ -38,7 +39,10 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
     model = experiment.model.resolve()
     dense = model.build()
     check_sites(dense.module, dense.sites)
+    check_weights(dense)
     check_memory(experiment, news(known, dense), device)
+    if small(dense):  # of a larger one the proof of equivalence asks, where it computes
+        check_answers(dense, dense.inputs)
     notice = RANDOM.format(model.name) if dense.card.weights == "random" else ""
     if notice:
         tell("notice", message=notice)
@@ -47,6 +51,7 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
         check_calibration(dense)
     needs = experiment.transform.needs_activations() or experiment.graph.needs_activations()
     activations = collect(dense) if needs else None
+    check_activations(dense, activations)
     tell("stage", what="graph", message="co-access graphs")
     graphs = experiment.graph.build(dense, activations)
 
@@ -86,6 +91,7 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
             "card": dense.card,
             "notice": notice or None,
             "tokens": dense.tokens,
+            "batch": dense.batch,
             "input_shape": {name: list(x.shape) for name, x in dense.inputs.items()},
             "input_sha256": _hash_inputs(dense),
             "equivalence": proof,

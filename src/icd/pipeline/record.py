@@ -96,6 +96,7 @@ def build_metrics(
     solver = solver_block(sites, facts["iterations"], found["arms"])
     inputs = {
         "shape": facts["input_shape"],
+        "batch": facts["batch"],
         "sha256": facts["input_sha256"],
         "tokens": facts["tokens"],
         "calibration_tokens": facts["calibration_tokens"],
@@ -145,8 +146,13 @@ def build_metrics(
 def configuration(
     lock: Mapping[str, Any], inputs: Mapping[str, Any], precision: str, device: str
 ) -> dict[str, Any]:
-    """``config``: the choices that a reader compares runs by; ``lock``: the resolved configuration."""
-    batch = next(iter(inputs["shape"].values()))[0]
+    """``config``: the choices that a reader compares runs by; ``lock``: the resolved configuration.
+
+    ``seq_len`` is null where the tokens are no multiple of the batch.
+    """
+    # records of earlier versions have no batch: there it was the first dimension of the first input
+    batch = inputs.get("batch") or next(iter(inputs["shape"].values()))[0]
+    tokens = inputs["tokens"]
 
     def chosen(group: str) -> str:
         return str(lock[group]["_target_"]).rpartition(".")[2].lower()
@@ -156,7 +162,7 @@ def configuration(
         "transform": "none" if chosen("transform") == "nothing" else chosen("transform"),
         "sparsity": lock["transform"].get("sparsity"),  # some transforms have none
         "precision": precision,
-        "seq_len": inputs["tokens"] // batch,
+        "seq_len": None if tokens % batch else tokens // batch,
         "batch_size": batch,
         "device": device,
         "seed": lock["seed"],

@@ -18,6 +18,8 @@ def tags(record: Mapping[str, Any], env: Mapping[str, Any]) -> list[str]:
     out = set(record["model"]["tags"])
     if record["model"]["weights"] == "random":
         out.add("random-weights")
+    if record["model"]["weights"] == "unknown":
+        out.add("unknown-weights")
     if any(arm[block]["source"] == "simulated" for arm in record["arms"].values() for block in SOURCED):
         out.add("simulated")
         if "simulated" not in record["model"]["tags"]:

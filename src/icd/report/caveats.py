@@ -11,6 +11,7 @@ from icd.report.numbers import bound, interval, is_number, signed
 from icd.report.phrases import HEADLINE, emulated, mean_beside, why
 
 BADGES = {
+    "unknown-weights": "nobody said whether the weights are trained: quality compares them with themselves",
     "random-weights": "weights are random, not trained: quality and structure say nothing about a real model",
     "simulated": "figures that no device was measured for; they pass no measured gate",
     "emulated": "values were rounded to a precision that the device cannot execute, and computed in float32",
@@ -68,6 +69,11 @@ def caveats(metrics: Mapping[str, Any], env: Mapping[str, Any]) -> list[str]:
     if "random-weights" in tags:
         out.append(
             "The weights are random: pruning finds no structure, and quality is not that of a real model."
+        )
+    if "unknown-weights" in tags:
+        out.append(
+            "Nobody said whether the weights are trained: quality compares the outputs with those of the "
+            "same weights before compression, and says nothing about a task."
         )
     if not simulated and dig(metrics, "config", "device") == "cpu":
         out.append("Latency was measured on a CPU and does not carry over to a GPU.")

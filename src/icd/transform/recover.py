@@ -47,11 +47,12 @@ def decide(asked: Recover, workload: Workload) -> tuple[bool, str]:
                 "use transform.recover=none"
             )
         return True, "transform.recover=lstsq"
-    if weights != "pretrained":
+    if weights not in ("pretrained", "unknown"):
         return False, f"transform.recover=auto: weights are {weights}, not trained"
     if not some:
         return False, f"transform.recover=auto: model={name} has no calibration inputs"
-    return True, "transform.recover=auto: trained weights and calibration inputs"
+    kind = "trained weights" if weights == "pretrained" else "weights of unknown origin"
+    return True, f"transform.recover=auto: {kind} and calibration inputs"
 
 
 def finish(asked: Recover, pruned: Workload, dense: Workload) -> Workload:

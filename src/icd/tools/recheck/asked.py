@@ -62,9 +62,11 @@ def model(run: Recorded) -> list[str]:
 def shape(run: Recorded) -> list[str]:
     """Batch and length that were asked for; prompts bring their own."""
     config, lock = run.metrics["config"], run.lock["model"]
-    out = differ(
-        config["batch_size"] * config["seq_len"], run.metrics["inputs"]["tokens"], "config: batch x seq_len"
-    )
+    batch, seq_len, tokens = config["batch_size"], config["seq_len"], run.metrics["inputs"]["tokens"]
+    if seq_len is None:  # sequences of different lengths: no number of tokens that all have
+        out = differ(tokens % batch != 0, True, "config.seq_len: null")
+    else:
+        out = differ(batch * seq_len, tokens, "config: batch x seq_len")
     if not _own(lock) or lock.get("prompts") is not None:
         return out
     for key in ("batch_size", "seq_len"):

@@ -1,0 +1,114 @@
+"""Whether a model is a function of its inputs: it answers with numbers, and twice with the same ones.
+
+Looked at before anything is made of the model: every later check would blame something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from icd.contracts import Activations, Inputs, Workload
+from icd.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+REPEATS = 1e-5  # of the largest output: more than one answer differs from the other by rounding in float32
+
+
+def check_weights(workload: Workload) -> None:
+    """ConfigError that names the first parameter, or input, that holds no number."""
+    import torch
+
+    for name, parameter in workload.module.named_parameters():
+        bad = ~torch.isfinite(parameter)
+        if bad.any():
+            first = torch.nonzero(bad)[0].tolist()
+            raise ConfigError(
+                f"model={workload.card.name}: {name} holds NaN or infinity ({int(bad.sum())} of "
+                f"{bad.numel()} values, the first at {first}); expected finite weights"
+            )
+    timed = ("inputs", workload.inputs)
+    several = [("calibration", b) for b in workload.calibration] + [("probes", b) for b in workload.probes]
+    for key, batch in [timed, *several]:
+        for name, x in batch.items():
+            if x.is_floating_point() and x.isnan().any():
+                raise ConfigError(f"model={workload.card.name}: {key}: {name} holds NaN; expected numbers")
+
+
+def check_answers(workload: Workload, inputs: Inputs, within: float = REPEATS) -> None:
+    """ConfigError where the module answers ``inputs`` with what is no number, or twice with other numbers."""
+    import torch
+
+    with torch.inference_mode():
+        one, two = (workload.forward(workload.module, inputs) for _ in range(2))
+    model = f"model={workload.card.name}"
+    if not torch.isfinite(one).all():
+        where = named(n for n, out in outputs(workload, inputs) if not torch.isfinite(out).all())
+        raise ConfigError(
+            f"{model}: the output holds NaN or infinity although the weights do not, first {where}; "
+            "expected finite outputs"
+        )
+    difference = apart(one, two)
+    if difference > within:
+        pairs = zip(outputs(workload, inputs), outputs(workload, inputs), strict=False)
+        where = named(n for (n, a), (_, b) in pairs if apart(a, b) > within)
+        raise ConfigError(
+            f"{model}: two calls on the same inputs answer differently, by {difference:.3g} of the largest "
+            f"output, first {where}; expected the same answer every time (dropout that is active in eval "
+            "mode, other random numbers and state kept between calls change it)"
+        )
+
+
+def check_activations(workload: Workload, activations: Activations | None) -> None:
+    """ConfigError that names a site whose calibration activations are no numbers."""
+    for name, norms in (activations.norms if activations else {}).items():
+        if not np.isfinite(norms).all():
+            raise ConfigError(
+                f"model={workload.card.name}: calibration: what enters {workload.site(name).activation} "
+                f"(site {name}) holds NaN or infinity; expected finite activations"
+            )
+
+
+def apart(a: torch.Tensor, b: torch.Tensor) -> float:
+    """``max|a-b| / max|b|``; infinite for other shapes or where only one of them is a number."""
+    import torch
+
+    if a.shape != b.shape:
+        return float("inf")
+    a, b = (torch.nan_to_num(x.double(), nan=1e300) for x in (a, b))
+    largest = float(b.abs().max()) if b.numel() else 0.0
+    return float((a - b).abs().max()) / largest if largest else float(bool((a != b).any()))
+
+
+def outputs(workload: Workload, inputs: Inputs) -> list[tuple[str, torch.Tensor]]:
+    """What every module returns in one forward, in the order in which they finish; tensors alone."""
+    import torch
+
+    found: list[tuple[str, torch.Tensor]] = []
+
+    def keep(name: str) -> Any:
+        def hook(_: torch.nn.Module, args: Any, out: Any) -> None:
+            first = out[0] if isinstance(out, (tuple, list)) and out else out
+            if isinstance(first, torch.Tensor) and first.is_floating_point():
+                found.append((name, first.clone()))
+
+        return hook
+
+    hooks = [m.register_forward_hook(keep(name)) for name, m in workload.module.named_modules()]
+    try:
+        with torch.inference_mode():
+            workload.forward(workload.module, inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def named(names: Iterator[str]) -> str:
+    """The first of ``names`` in words; of the module itself where only its own forward shows it."""
+    first = next(names, "")
+    return f"in the output of {first}" if first else "in the module's own forward"

@@ -1,0 +1,153 @@
+"""A model that is no function of its inputs, or no numbers, is called that and not something else."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from icd.contracts import ModelCard, Workload
+from icd.errors import ConfigError
+from icd.model.calibration import collect
+from icd.pipeline.checks import equivalence
+from icd.pipeline.soundness import check_activations, check_answers, check_weights
+from tests.tiny import tiny_mamba
+
+
+class Net(nn.Module):
+    def __init__(self, between=None):
+        super().__init__()
+        self.up, self.down = nn.Linear(4, 8), nn.Linear(8, 4)
+        self.between = between or nn.Identity()
+
+    def forward(self, x):
+        return self.down(self.between(torch.relu(self.up(x))))
+
+
+def workload(module, **inputs):
+    given = inputs or {"x": torch.randn(2, 3, 4)}
+    card = ModelCard("own", "Net", 1, "unknown", "here")
+    return Workload(module.eval(), lambda m, i: m(**i), given, (), card, tokens=6)
+
+
+@pytest.mark.parametrize(("value", "where"), [("nan", [3, 2]), ("inf", [0, 0]), ("-inf", [7, 3])])
+def test_a_weight_that_is_no_number_is_named_with_its_place(value, where):
+    module = Net()
+    with torch.no_grad():
+        module.up.weight[tuple(where)] = float(value)
+    said = rf"model=own: up\.weight holds NaN or infinity \(1 of 32 values, the first at \[{where[0]}, "
+    with pytest.raises(ConfigError, match=said):
+        check_weights(workload(module))
+    check_weights(workload(Net()))
+
+
+@pytest.mark.parametrize("key", ["inputs", "calibration", "probes"])
+def test_an_input_that_is_no_number_is_named_and_a_mask_of_infinities_is_none(key):
+    good = {"x": torch.zeros(2, 3, 4), "mask": torch.full((3, 3), float("-inf"))}
+    bad = {**good, "x": good["x"].clone().index_fill_(0, torch.tensor([1]), float("nan"))}
+    own = workload(Net(), **good)
+    check_weights(replace(own, calibration=(good,), probes=(good,)))
+    with pytest.raises(ConfigError, match=f"model=own: {key}: x holds NaN"):
+        check_weights(replace(own, **{key: bad if key == "inputs" else (good, bad)}))
+
+
+class Noise(nn.Module):
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
+
+    def forward(self, x):
+        return x + self.size * torch.rand_like(x)
+
+
+class Counts(nn.Module):
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return x * self.calls
+
+
+class Drops(Net):
+    def forward(self, x):
+        return nn.functional.dropout(super().forward(x), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("module", "where"),
+    [
+        (Net(Noise(1.0)), "in the output of between"),
+        (Net(Counts()), "in the output of between"),
+        (Net(nn.Sequential(nn.ReLU(), Noise(0.1))), r"in the output of between\.1"),
+        (Drops(), "in the module's own forward"),
+    ],
+)
+def test_a_forward_that_answers_differently_each_time_is_called_that_and_the_first_module_is_named(
+    module, where
+):
+    own = workload(module)
+    with pytest.raises(
+        ConfigError, match=f"two calls on the same inputs answer differently, .* first {where};"
+    ):
+        check_answers(own, own.inputs)
+
+
+def test_a_forward_that_answers_alike_passes():
+    own = workload(Net(nn.Dropout(0.5)))  # which is not active in eval mode
+    check_answers(own, own.inputs)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_output_that_is_no_number_although_the_weights_are_names_the_module_that_made_it(value):
+    class Breaks(nn.Module):
+        def forward(self, x):
+            return torch.where(x > x.mean(), x, value)
+
+    own = workload(Net(Breaks()))
+    check_weights(own)
+    with pytest.raises(ConfigError, match=r"although the weights do not, first in the output of between;"):
+        check_answers(own, own.inputs)
+
+
+def test_noise_below_float32_is_told_from_a_missing_axis_where_equivalence_is_proved():
+    tiny = tiny_mamba()
+    noisy = replace(tiny, forward=lambda m, i: tiny.forward(m, i) * (1 + 1e-8 * torch.rand(1).item()))
+    check_answers(noisy, noisy.inputs)
+    identity = {site.name: tiny.layout(site) for site in tiny.sites}
+    assert equivalence(tiny, {"linear": identity})["ok"]
+    with pytest.raises(ConfigError, match="two calls on the same inputs answer differently"):
+        equivalence(noisy, {"linear": identity})
+
+
+def test_calibration_that_makes_activations_that_are_no_numbers_names_the_site():
+    tiny = tiny_mamba()
+    site = tiny.sites[0]
+    broken = tiny.module.get_submodule(site.activation).register_forward_pre_hook(
+        lambda module, args: (args[0] * float("inf"), *args[1:])
+    )
+    with_text = replace(tiny, calibration=(tiny.inputs,))
+    hooked = collect(with_text)
+    broken.remove()
+    with pytest.raises(
+        ConfigError, match=rf"calibration: what enters {site.activation} \(site {site.name}\)"
+    ):
+        check_activations(with_text, hooked)
+    check_activations(with_text, collect(with_text))
+    check_activations(with_text, None)
+
+
+def test_equivalence_leaves_whole_what_has_no_batch_and_cuts_what_has():
+    seen = []
+
+    def forward(module, inputs):
+        seen.append({name: tuple(x.shape) for name, x in inputs.items()})
+        return module(inputs["x"]) * inputs["flag"] + inputs["mask"].sum()
+
+    own = workload(Net(), x=torch.randn(5, 3, 4), mask=torch.zeros(5, 5), flag=torch.tensor(2.0))
+    found = equivalence(replace(own, forward=forward, batch_dims={"x": 0}), {})
+    assert seen == [{"x": (2, 3, 4), "mask": (5, 5), "flag": ()}] and found["sequences"] == 2
+    seen.clear()
+    assert equivalence(replace(own, forward=forward), {})["sequences"] == 5
+    assert seen[0]["x"] == (5, 3, 4)
+    loss = replace(own, forward=lambda m, i: m(i["x"]).sum())
+    assert equivalence(loss, {})["sequences"] == 1
