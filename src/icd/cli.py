@@ -16,9 +16,12 @@ from icd.choices import conf_dir
 from icd.commands import HELP, WORDS, overview, word_help
 from icd.composing import check_cell
 from icd.composing import compose_cell as compose_cell
-from icd.errors import ConfigError, Exit, IcdError, unwritable
+from icd.errors import ConfigError, Exit, MissingResource
+from icd.interrupts import Interrupted, like_ctrl_c
+from icd.lastresort import answer
 from icd.places import compiled_kernels
 from icd.refusals import hydra_errors, sentence
+from icd.streams import lost_output, steady
 from icd.sweeping import expand, launch, run_cell
 from icd.sweeping import finish_sweep as finish_sweep
 from icd.sweeping import sweep_code as sweep_code
@@ -26,33 +29,53 @@ from icd.sweeping import sweep_code as sweep_code
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+INTERRUPTED = 130
 SHOW_ONLY = ("help", "hydra_help", "cfg", "info", "shell_completion")
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one command line and exit with a documented code."""
+    if argv is None:
+        steady()
     words = list(sys.argv[1:] if argv is None else argv)
+    with like_ctrl_c():
+        code = ended(words)
+    if argv is None and (lost := lost_output()) is not None:
+        print(f"icd: standard output could not be written ({lost})", file=sys.stderr)
+        code = code or (Exit.MISSING_RESOURCE if makes_output(words) else Exit.DONE)
+    sys.exit(int(code))
+
+
+def ended(words: list[str]) -> int:
+    """The exit code of a command line, and the sentence where it did not end well."""
     try:
         with compiled_kernels():
-            code = dispatch(words)
-    except IcdError as error:
-        print(f"icd: {error}", file=sys.stderr)
-        code = error.code
-    except OSError as error:
-        if (said := unwritable(error)) is None:
-            raise
-        command_of_its_own = words[:1] and words[0] in WORDS and words[0] != "rerun"
-        unfinished = "" if command_of_its_own else "; an unfinished run counts as no result"
-        print(f"icd: {said}{unfinished}", file=sys.stderr)
-        code = Exit.MISSING_RESOURCE
-    except KeyboardInterrupt:
-        print("icd: interrupted; nothing of the unfinished run counts as a result", file=sys.stderr)
-        code = 130
-    sys.exit(int(code))
+            return dispatch(words)
+    except KeyboardInterrupt as error:
+        by = f" by {error}" if isinstance(error, Interrupted) else ""
+        print(f"icd: interrupted{by}; nothing of the unfinished run counts as a result", file=sys.stderr)
+        return INTERRUPTED
+    except SystemExit as error:
+        if error.code in (None, 0):
+            return int(Exit.DONE)
+        said, code = answer(error, running=not makes_output(words))
+    except Exception as error:  # noqa: BLE001 - the last resort: exit code 1 means that a gate failed
+        said, code = answer(error, running=not makes_output(words))
+    print(f"icd: {said}", file=sys.stderr)
+    return int(code)
+
+
+def makes_output(words: list[str]) -> bool:
+    """Whether what is printed is all that the command makes; a run makes a directory."""
+    return words[:1] != ["rerun"] and bool(words[:1]) and words[0] in WORDS
 
 
 def dispatch(words: list[str]) -> int:
     """A reserved word's command, or Hydra's."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise MissingResource("the working directory was deleted; change into one that exists") from error
     if words in (["help"], *([word] for word in HELP)):
         print(overview(), end="\n\n", flush=True)
         return run_hydra(["--help"])

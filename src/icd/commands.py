@@ -14,7 +14,11 @@ class Command(NamedTuple):
 
 
 WORDS: dict[str, Command] = {
-    "doctor": Command("icd.tools.doctor", "", "what can be measured on this machine, and why not the rest"),
+    "doctor": Command(
+        "icd.tools.doctor",
+        "[--clean]",
+        "what can be measured on this machine, and why not the rest; --clean removes what killed runs left",
+    ),
     "fetch": Command(
         "icd.tools.fetch",
         "model=NAME[,NAME...]|all [--config-dir FOLDER]",
@@ -41,7 +45,8 @@ WORDS: dict[str, Command] = {
 HELP = ("-h", "--help")
 EXITS = (
     "0 done; 1 the asked gate failed; 2 bad configuration; 3 something is missing; 4 a measurement failed; "
-    "5 solver timeout; 6 verification failed; 7 cells of a sweep failed; 130 interrupted"
+    "5 solver timeout; 6 verification failed; 7 cells of a sweep failed; 130 interrupted "
+    "(Ctrl-C, SIGTERM, SIGHUP)"
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from enum import IntEnum
 from pathlib import Path
 
@@ -46,6 +47,17 @@ class MeasurementError(IcdError):
     code = Exit.MEASUREMENT_FAILED
 
 
+class Unforeseen(MeasurementError):
+    """An exception that nothing expected, of icd itself or of code that was plugged in.
+
+    ``trace``: the whole traceback, without folders of this machine.
+    """
+
+    def __init__(self, message: str, trace: str) -> None:
+        super().__init__(message)
+        self.trace = trace
+
+
 class SolverTimeout(IcdError):
     """The solver's budget ended before the trivial candidates were scored."""
 
@@ -78,3 +90,17 @@ def unwritable(error: OSError) -> str | None:
 def first_line(error: BaseException) -> str:
     """What an exception says first; its name where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+LONGEST = 400  # characters of an exception's own words in a sentence
+
+
+def brief(error: BaseException) -> str:
+    """What an exception says first, cut where it goes on and on, without folders of this machine."""
+    line = without_paths(first_line(error))
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..."
+
+
+def without_paths(text: str) -> str:
+    """``text`` with absolute paths cut down to their last part: no folder of this machine is recorded."""
+    return re.sub(r"(?<![\w.:/])/(?:[^\s/'\",:;]+/)+", "", text)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from icd.claims import temporary
 from icd.errors import ConfigError, MissingResource
 
 VARIABLE = "ICD_DATA_DIR"
@@ -59,8 +59,8 @@ def compiled_kernels() -> Iterator[None]:
     if os.environ.get("NUMBA_CACHE_DIR") or writable(users) or all(map(writable, beside)):
         yield
         return
-    with tempfile.TemporaryDirectory(prefix="icd-numba-", ignore_cleanup_errors=True) as folder:
-        os.environ["NUMBA_CACHE_DIR"] = folder
+    with temporary("icd-numba-") as folder:
+        os.environ["NUMBA_CACHE_DIR"] = str(folder)
         try:
             yield
         finally:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from icd.composing import compose_cell
-from icd.errors import ConfigError, Exit, IcdError, unwritable
+from icd.errors import ConfigError, Exit
+from icd.lastresort import answer
 from icd.refusals import hydra_errors, sentence
 
 if TYPE_CHECKING:
@@ -103,12 +104,17 @@ def run_cell(cfg: DictConfig) -> int:
     try:
         hydra = HydraConfig.get()
         choices = {group: hydra.runtime.choices[group] for group in GROUPS}
-        return int(run(check(cfg), Path(hydra.runtime.output_dir), choices))
-    except IcdError as error:
-        print(f"icd: {error}", file=sys.stderr)
-        return int(error.code)
-    except OSError as error:
-        if (said := unwritable(error)) is None:
-            raise
-        print(f"icd: {said}; an unfinished run counts as no result", file=sys.stderr)
-        return int(Exit.MISSING_RESOURCE)
+        run_dir = Path(hydra.runtime.output_dir)
+        return int(run(check(cfg), run_dir, choices, another_name=names_itself(hydra)))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - told, with its code; other cells go on
+        said, code = answer(error)
+        print(f"icd: {said}", file=sys.stderr)
+        return int(code)
+
+
+def names_itself(hydra: Any) -> bool:
+    """Whether the run directory is the default one, of the second in which the run began."""
+    from hydra.types import RunMode
+
+    told = (word.partition("=")[0].lstrip("+") for word in hydra.overrides.hydra)
+    return hydra.mode == RunMode.RUN and "hydra.run.dir" not in told

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from icd.newfile import replace_file
 from icd.reading import JSON_BYTES, read_bytes
 from icd.reading import sha256 as sha256  # of run files, for whoever writes them
 
@@ -18,9 +19,7 @@ SUMS = "SHA256SUMS"
 def write_bytes(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` through a temporary name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    replace_file(path, data)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -79,6 +78,8 @@ def check_sums(folder: Path, may_lack: str | None = None) -> list[str]:
         sums = listed(folder)
     except ValueError as error:
         return [str(error)]
+    if linked := links(folder):
+        return [f"{name} is a link; a record holds files of its own" for name in linked]
     found = {file.relative_to(folder).as_posix(): file for file in files_of(folder)}
     missing = sorted(set(sums) - set(found))
     if may_lack is not None:
@@ -96,3 +97,12 @@ def check_sums(folder: Path, may_lack: str | None = None) -> list[str]:
 def files_of(folder: Path) -> list[Path]:
     """Every file below ``folder`` but the sums, sorted by path."""
     return sorted(f for f in folder.rglob("*") if f.is_file() and f.name != SUMS)
+
+
+def links(folder: Path) -> list[str]:
+    """Links below ``folder``, which are not followed, and what else is neither a file nor a folder."""
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_symlink() or not (path.is_file() or path.is_dir())
+    )

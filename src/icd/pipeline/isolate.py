@@ -8,20 +8,22 @@ exit code. The parent never imports a framework and never spins while something 
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
-import signal
 import subprocess
 import sys
-import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from icd.errors import BY_CODE, Exit, IcdError, MeasurementError
+from icd.errors import BY_CODE, Exit, IcdError, MeasurementError, Unforeseen, without_paths
+from icd.lastresort import told, trace
+from icd.pipeline.attend import Late, attend, end_group, ending
+from icd.pipeline.lifeline import hold_on, lifeline
 from icd.pipeline.warned import tell_warnings
 
 Listener = Callable[[dict[str, Any]], None]
@@ -38,6 +40,10 @@ QUIET = {
 PATIENCE = {"prepare": {"OMP_WAIT_POLICY": "PASSIVE"}, "measure": {"GOMP_SPINCOUNT": "10000"}}
 PLAIN_NUMBERS = {"LC_ALL": "C"}  # of a profiler, which writes them as the locale says
 LAST = 3  # lines of a child without a result that go into the message
+BEGIN_S = 600.0  # until its packages are imported; with too little address space OpenBLAS never ends that
+GRACE_S = {"profile": 120.0}  # to end in once the result is there; a profiler still writes what it counted
+GRACE_OTHERS_S = 5.0  # a process or thread that a user's code started may keep it from ending
+BEGUN, LEFT = "begun", "left"  # events of the child about itself
 
 
 def run_child(
@@ -60,39 +66,56 @@ def run_child(
     job.with_suffix(".result").unlink(missing_ok=True)  # of an attempt that was ended when it was late
     job.write_bytes(pickle.dumps({"stage": stage, **arguments}))
     log = job.with_suffix(".stderr")
-    with log.open("wb") as stderr:
+    said: deque[str] = deque(maxlen=LAST)
+    watch = Watch(stage, timeout_s)
+    with log.open("wb") as stderr, lifeline() as (line, holding):
         child = subprocess.Popen(
             [*prefix, sys.executable, "-m", "icd.pipeline.isolate", str(job)],
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,
-            env=surroundings(stage, os.environ, profiled=bool(prefix)),
-            start_new_session=bool(prefix),
+            env={**surroundings(stage, os.environ, profiled=bool(prefix)), **holding},
+            pass_fds=(line,),
+            start_new_session=True,
         )
-        end = partial(_end, child, group=bool(prefix))
-        late = threading.Event()
-        said: deque[str] = deque(maxlen=LAST)
-
-        def too_late() -> None:
-            late.set()
-            end()
-
-        timer = threading.Timer(timeout_s, too_late) if timeout_s else None
-        if timer:
-            timer.start()
+        late = False
         try:
-            assert child.stdout is not None
-            for line in child.stdout:
-                _hear(line, listen, said)
-            code = child.wait()
+            attend(child, lambda heard: _hear(heard, listen, said, watch), watch.limit)
+        except Late:
+            late = True
         finally:
-            if timer:
-                timer.cancel()
-            if child.returncode is None:  # interrupted, or an event that could not be handled
-                end()
+            if child.returncode is None:  # late, interrupted, or an event could not be handled
+                end_group(child)
                 child.wait()
-    if late.is_set():
-        raise MeasurementError(f"the {stage} process was ended after {timeout_s:g} s")
-    return _result(job, log, stage, code, said)
+    if late and (prefix or not job.with_suffix(".result").is_file()):
+        raise MeasurementError(f"the {stage} process was ended after {watch.allowed:g} s{watch.doing}")
+    return _result(job, log, stage, child.returncode, said)
+
+
+class Watch:
+    """Until when a child may go on: it has to begin, to end in time, and to end once its result is there."""
+
+    def __init__(self, stage: str, timeout_s: float | None) -> None:
+        self.grace_s, self.timeout_s = GRACE_S.get(stage, GRACE_OTHERS_S), timeout_s
+        self.since, self.begun = time.monotonic(), False
+        self.allowed: float = BEGIN_S if timeout_s is None else timeout_s
+
+    def event(self, name: str) -> None:
+        """The child began (any event says so), or left its result."""
+        self.begun = True
+        if name == LEFT:
+            self.since, self.allowed = time.monotonic(), self.grace_s
+        elif self.timeout_s is None:
+            self.allowed = math.inf
+
+    def limit(self) -> float | None:
+        """When its time is up, by `time.monotonic`; None for never."""
+        return None if math.isinf(self.allowed) else self.since + self.allowed
+
+    @property
+    def doing(self) -> str:
+        """What it was at, where it never began."""
+        return "" if self.begun or self.timeout_s is not None else " in which it did not import its packages"
 
 
 def surroundings(stage: str, ours: Mapping[str, str], *, profiled: bool = False) -> dict[str, str]:
@@ -102,25 +125,16 @@ def surroundings(stage: str, ours: Mapping[str, str], *, profiled: bool = False)
     return {**QUIET, **waits, **ours, **(PLAIN_NUMBERS if profiled else {})}
 
 
-def _end(child: subprocess.Popen[bytes], *, group: bool) -> None:
-    """Kill the child; with ``group`` also what it started, for it leads a session of its own."""
-    try:
-        if group:
-            os.killpg(child.pid, signal.SIGKILL)
-        else:
-            child.kill()
-    except ProcessLookupError:
-        pass
-
-
-def _hear(line: bytes, listen: Listener, said: deque[str]) -> None:
-    """An event goes to ``listen``; what a library or a profiler printed is kept in ``said``."""
+def _hear(line: bytes, listen: Listener, said: deque[str], watch: Watch) -> None:
+    """An event goes to ``listen`` or ``watch``; what a library or a profiler printed is kept in ``said``."""
     try:
         event = json.loads(line)
     except ValueError:
         event = line.decode("utf-8", "replace").strip()
     if isinstance(event, dict) and "event" in event:
-        listen(event)
+        watch.event(event["event"])
+        if event["event"] not in (BEGUN, LEFT):
+            listen(event)
     elif event:
         said.append(str(event))
 
@@ -131,12 +145,14 @@ def _result(job: Path, log: Path, stage: str, code: int, said: Sequence[str] = (
         wrote = log.read_text("utf-8", "replace").strip().splitlines()
         tail = " | ".join([*wrote, *said][-LAST:])
         last = f"it last wrote: {tail}" if tail else "it wrote nothing"
-        raise MeasurementError(f"the {stage} process ended with code {code} and no result; {last}")
+        raise MeasurementError(without_paths(f"the {stage} process {ending(code)} and no result; {last}"))
     # written by this package's own child a moment ago, in a folder that only this run uses
     kind, value = pickle.loads(result.read_bytes())
     result.unlink()
     job.unlink()
     if kind == "error":
+        if value.get("unforeseen"):
+            raise Unforeseen(value["message"], value["traceback"])
         error = BY_CODE.get(value["code"], MeasurementError)(value["message"])
         error.__cause__ = RuntimeError(value["traceback"])
         raise error
@@ -150,7 +166,9 @@ def main(job_path: str) -> int:
     stage = arguments.pop("stage")
     outcome: tuple[str, Any]
     try:
-        outcome = ("ok", _stage(stage)(tell=tell, **arguments))
+        run = _stage(stage)
+        tell(BEGUN)
+        outcome = ("ok", run(tell=tell, **arguments))
     except IcdError as error:
         outcome = ("error", _describe(error, int(error.code), str(error)))
     except MemoryError as error:
@@ -160,11 +178,13 @@ def main(job_path: str) -> int:
         )
     except Exception as error:  # noqa: BLE001 - the boundary of a process: the cause travels to the parent
         traceback.print_exc()
-        text = f"the {stage} process failed: {type(error).__name__}: {error}"
-        outcome = ("error", _describe(error, Exit.MEASUREMENT_FAILED, text))
+        text = f"the {stage} process failed: {told(error)}"
+        described = _describe(error, Exit.MEASUREMENT_FAILED, text)
+        outcome = ("error", {**described, "unforeseen": True, "traceback": trace(error)})
     temporary = job.with_suffix(".tmp")
     temporary.write_bytes(pickle.dumps(outcome))
     temporary.replace(job.with_suffix(".result"))
+    tell(LEFT)
     return 0
 
 
@@ -189,11 +209,14 @@ def _stage(name: str) -> Callable[..., Any]:
 
 
 def tell(event: str, **fields: Any) -> None:
-    """One event to the parent."""
-    sys.__stdout__.write(json.dumps({"event": event, **fields}) + "\n")  # type: ignore[union-attr]
+    """One event to the parent, on a line of its own whatever was printed before."""
+    sys.__stdout__.write("\n" + json.dumps({"event": event, **fields}) + "\n")  # type: ignore[union-attr]
     sys.__stdout__.flush()  # type: ignore[union-attr]
 
 
 if __name__ == "__main__":
+    hold_on()
+    for stream in (sys.stdout, sys.stderr):  # what a user's code prints is nothing that a run could fail of
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     tell_warnings(tell)
     sys.exit(main(sys.argv[1]))

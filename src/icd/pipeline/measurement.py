@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,9 @@ class Measurement:
     """
 
     prepared: Prepared
-    processes: Sequence[Mapping[str, Any]]
-    samples: Sequence[Sample]
-    power: Sequence[PowerRow]
+    processes: list[Mapping[str, Any]]
+    samples: list[Sample]
+    power: list[PowerRow]
     l2: L2Record
 
     def environment(self) -> list[dict[str, Any]]:
@@ -47,23 +47,38 @@ class Measurement:
         ]
 
 
+Keep = Callable[[Measurement], None]
+
+
 def measure_arms(
-    experiment: Experiment, prepared: Prepared, work: Path, listen: Listener, console: Console, log: Log
+    experiment: Experiment,
+    prepared: Prepared,
+    work: Path,
+    listen: Listener,
+    console: Console,
+    log: Log,
+    keep: Keep,
 ) -> Measurement:
-    """Measure every arm in fresh processes; ``work`` is private to the run."""
+    """Measure every arm in fresh processes; ``work`` is private to the run.
+
+    Where a process fails, ``keep`` gets what those before it measured.
+    """
     count = 1 if experiment.model.simulated else experiment.measure.processes
     device = prepared.facts["device"]
-    samples: list[Sample] = []
-    power: list[PowerRow] = []
-    processes = []
-    for process in range(count):
-        console.process(process, count)
-        arguments = {"experiment": experiment, "prepared": prepared, "process": process, "device": device}
-        result = run_child("measure", arguments, work, listen)
-        samples += result.pop("samples")
-        power += result.pop("power")
-        processes.append(result)
-        log("measure", process=process, of=count)
-    l2 = profile_arms(experiment, prepared, work, listen)
+    taken = Measurement(prepared, [], [], [], L2Record(missing="a process failed before"))
+    try:
+        for process in range(count):
+            console.process(process, count)
+            arguments = {"experiment": experiment, "prepared": prepared, "process": process, "device": device}
+            result = run_child("measure", arguments, work, listen)
+            taken.samples.extend(result.pop("samples"))
+            taken.power.extend(result.pop("power"))
+            taken.processes.append(result)
+            log("measure", process=process, of=count)
+        l2 = profile_arms(experiment, prepared, work, listen)
+    except Exception:
+        if taken.processes:
+            keep(taken)
+        raise
     log("profile", ok=not (l2.runs and l2.missing), runs=len(l2.runs), reason=l2.missing)
-    return Measurement(prepared, processes, [*samples, *l2.samples], power, l2)
+    return replace(taken, samples=[*taken.samples, *l2.samples], l2=l2)

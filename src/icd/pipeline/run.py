@@ -7,96 +7,80 @@ finished run.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from icd.errors import ConfigError, Exit, IcdError
+from icd import errors
+from icd.claims import temporary
+from icd.errors import Exit
 from icd.measure.environment import environment
 from icd.pipeline.arms import Prepared
 from icd.pipeline.console import Console
+from icd.pipeline.directory import LOG, claim
 from icd.pipeline.experiment import Experiment
+from icd.pipeline.failed import failed
 from icd.pipeline.files import sha256, write_bytes, write_json, write_sums
 from icd.pipeline.isolate import run_child
+from icd.pipeline.log import RunLog
 from icd.pipeline.measurement import Measurement, measure_arms
 from icd.pipeline.record import build_metrics, figures
 from icd.pipeline.rollback import reason, rolled_back
-from icd.pipeline.write import write_record
+from icd.pipeline.write import write_first, write_measured
 from icd.report.csv import write_csv
 from icd.report.html import write_html
 from icd.report.words import verdict
 from icd.stats.gates import name_in_record
 from icd.stats.rollback import decide
 
-
-class RunLog:
-    """``run.log``: one JSON object a line with ``ts, stage, ok, meta``."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def write(self, stage: str, ok: bool = True, **meta: Any) -> None:
-        """Append one line."""
-        ts = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        with self.path.open("a", encoding="utf-8") as out:
-            out.write(json.dumps({"ts": ts, "stage": stage, "ok": ok, "meta": meta}) + "\n")
+TEMPORARY = "icd-"  # prefix of the folder that a run's processes share
 
 
-def run(experiment: Experiment, run_dir: Path, choices: Mapping[str, str]) -> int:
+def run(experiment: Experiment, run_dir: Path, choices: Mapping[str, str], another_name: bool = False) -> int:
     """Run ``experiment`` into ``run_dir`` (absent or empty) and return its exit code.
 
-    ``choices`` (group -> name) go into the lock, so that `icd rerun` can compose the same again.
+    ``choices`` (group -> name) go into the lock, so that `icd rerun` can compose the same again;
+    ``another_name``: where another run took ``run_dir``, its name with a number serves.
 
-    Raises `IcdError` when the run could not be finished; then ``run_dir`` holds ``run.log``,
-    ``error.json`` and the configuration, and no result.
+    Raises `IcdError` when the run could not be finished; then the run directory holds ``run.log``,
+    ``error.json``, the configuration and the samples that were measured, and no result.
     """
-    if run_dir.exists() and any(run_dir.iterdir()):
-        raise ConfigError(f"the run directory {run_dir.name} is not empty; name a new one")
-    run_dir.parent.mkdir(parents=True, exist_ok=True)
-    staging = run_dir.parent / f".{run_dir.name}.unfinished-{os.getpid()}"
-    staging.mkdir()
+    directory = claim(run_dir, another_name)
+    log = RunLog(directory.folder / LOG)
     console = Console()
-    log = RunLog(staging / "run.log")
-    finished = False
     try:
-        with tempfile.TemporaryDirectory(prefix="icd-") as work:
-            write_lock(staging, experiment, choices)
-            metrics = _execute(experiment, staging, Path(work), log, console)
-        finished = True
-    except IcdError as error:
-        log.write("failed", ok=False, code=int(error.code), message=str(error))
-        write_json(staging / "error.json", {"code": int(error.code), "message": str(error)})
-        publish(staging, run_dir)
+        with temporary(TEMPORARY) as work:
+            write_lock(directory.folder, experiment, choices)
+            metrics = _execute(experiment, directory.folder, work, log, console)
+    except Exception as error:
+        raise failed(error, directory, log) from error
+    except BaseException:  # interrupted
+        directory.discard()
         raise
     finally:
-        if not finished and staging.exists():  # interrupted, or a mistake of ours
-            shutil.rmtree(staging, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                run_dir.rmdir()  # made empty by whoever named it
         console.close()
-    publish(staging, run_dir)
+    published = directory.publish()
     said = verdict(metrics)
     console.say(said.sentences[0] if said.word == "SIMULATED" else f"{said.word}: {said.sentences[0]}")
-    console.say(f"report: {run_dir / 'report.html'}")
-    note = experiment.tracking.log(run_dir)
-    if note:
-        console.say(note)
+    console.say(f"report: {published / 'report.html'}")
+    track(experiment, published, console)
     return judged(experiment, metrics, console)
 
 
-def publish(staging: Path, run_dir: Path) -> None:
-    """Give ``staging`` the name of the run directory; an empty directory of that name gives way."""
-    os.replace(staging, run_dir)
+def track(experiment: Experiment, folder: Path, console: Console) -> None:
+    """Log a finished run; a store that did not take it is told of, recorded, and fails no run."""
+    note = experiment.tracking.log(folder)
+    if note:
+        console.say(note)
+        RunLog(folder / LOG).write("tracking", ok=False, reason=errors.without_paths(note))
+        write_sums(folder)
 
 
 def _execute(
@@ -118,7 +102,9 @@ def _execute(
 
     def measured(arms: Prepared, name: str) -> tuple[Measurement, dict[str, Any]]:
         (work / name).mkdir()  # nothing that an earlier child wrote can be taken for a later one's
-        taken = measure_arms(experiment, arms, work / name, listen, console, log.write)
+        keep = partial(write_measured, folder)
+        taken = measure_arms(experiment, arms, work / name, listen, console, log.write, keep)
+        keep(taken)
         return taken, figures(taken, experiment.measure.l2_compared)
 
     taken, found = measured(prepared, "first")
@@ -133,6 +119,7 @@ def _execute(
     if decision["triggered"]:
         listen({"event": "notice", "message": f"{reason(decision)}; measuring the layout before it again"})
         first, env["measured_before_rollback"] = taken, taken.environment()
+        write_first(folder, first)
         taken, found = measured(rolled_back(prepared, decision), "again")
         env["measured"] = taken.environment()
     write_json(folder / "env.json", env)
@@ -153,7 +140,7 @@ def _execute(
         if name != "none"
     }
     metrics["elapsed_s"] = time.perf_counter() - start
-    write_record(folder, taken, first, metrics)
+    write_json(folder / "metrics.json", metrics)
     log.write("record", files=len(list(folder.iterdir())))
     write_csv(folder)
     write_html(folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import time
@@ -16,6 +15,7 @@ from typing import Any
 
 from icd.contracts import Missing
 from icd.errors import MeasurementError
+from icd.errors import without_paths as without_paths
 from icd.measure.l2 import BY_NCU, Failure, Profile, command, final, forwards, parse, rates
 from icd.measure.regimes import FORWARD, GRAPHS, graphs, launches
 from icd.pipeline.arms import Prepared
@@ -176,8 +176,3 @@ def why(read: Failure, died: Failure | None) -> Failure:
     if died.final or not read.reason.startswith(BY_NCU):
         return died
     return Failure(f"{read.reason} ({died.reason})")
-
-
-def without_paths(text: str) -> str:
-    """``text`` with absolute paths cut down to their last part: no folder of this machine is recorded."""
-    return re.sub(r"(?<![\w.:/])/(?:[^\s/'\",:;]+/)+", "", text)

@@ -17,25 +17,24 @@ from icd.pipeline.rollback import FOLDER
 from icd.samples import encode
 
 
-def write_record(
-    folder: Path, taken: Measurement, first: Measurement | None, metrics: Mapping[str, Any]
-) -> None:
-    """Layouts, graphs, raw samples and metrics below ``folder``; those of ``first``, the measurement
-    before a rollback, in a folder of their own.
-    """
+def write_measured(folder: Path, taken: Measurement) -> None:
+    """Layouts, graphs and raw samples below ``folder``: what a later failure must not lose."""
     import scipy.sparse
 
+    write_raw(folder, taken)
     facts = taken.prepared.facts
     (folder / "W").mkdir(exist_ok=True)
     for name, W in facts["W"].items():
         scipy.sparse.save_npz(folder / "W" / f"{name}.npz", W)
     write_layouts(folder / "perm_before.json", facts["pi0"], facts["live"])
     write_layouts(folder / "perm_after.json", facts["pi1"], facts["live"])
-    write_raw(folder, taken)
-    if first is not None:
-        write_raw(folder / FOLDER, first)
-        write_layouts(folder / FOLDER / "perm_after.json", first.prepared.facts["pi1"], facts["live"])
-    write_json(folder / "metrics.json", dict(metrics))
+
+
+def write_first(folder: Path, first: Measurement) -> None:
+    """Raw samples and the layout of the measurement before a rollback, in a folder of their own."""
+    facts = first.prepared.facts
+    write_raw(folder / FOLDER, first)
+    write_layouts(folder / FOLDER / "perm_after.json", facts["pi1"], facts["live"])
 
 
 def write_raw(folder: Path, taken: Measurement) -> None:

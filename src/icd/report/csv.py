@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from icd.newfile import replace_file
 from icd.report.folder import dig, load
 from icd.report.phrases import named
 
@@ -140,6 +141,9 @@ GATE = {
     "gate_p_value": ("p_value",),
     "gate_pass": ("pass",),
 }
+NAME = "report.csv"
+# what begins a formula, in all widths, or hides one that begins behind it
+FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 COLUMNS = ("kind", "name", *RUN, *ARM, *COMPARISON, *GATE, *CAUSE, "reason")
 
 
@@ -150,9 +154,12 @@ def columns(metrics: Mapping[str, Any]) -> tuple[str, ...]:
 
 def write_csv(folder: Path) -> None:
     """Write ``folder/report.csv``."""
-    temporary = folder / ".report.csv.tmp"
-    temporary.write_text(encode(load(folder).metrics), encoding="utf-8", newline="")
-    temporary.replace(folder / "report.csv")
+    replace_file(folder / NAME, content(load(folder).metrics))
+
+
+def content(metrics: Mapping[str, Any]) -> bytes:
+    """``report.csv`` in UTF-8; a character that is no text (of a file's name) is escaped."""
+    return encode(metrics).encode("utf-8", "backslashreplace")
 
 
 def encode(metrics: Mapping[str, Any]) -> str:
@@ -160,8 +167,19 @@ def encode(metrics: Mapping[str, Any]) -> str:
     out = io.StringIO(newline="")
     writer = csv.DictWriter(out, columns(metrics), restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows(metrics))
+    writer.writerows({k: harmless(v) for k, v in row.items()} for row in rows(metrics))
     return out.getvalue()
+
+
+def harmless(cell: str) -> str:
+    """``cell`` with an apostrophe before what a spreadsheet would compute; a number stays one."""
+    if not cell.startswith(FORMULA):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def rows(metrics: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from icd.newfile import folder_below, replace_file
 from icd.report import cache, diagnostics, facts, rollback, rooflines, site_tables, tables
 from icd.report.caveats import badges, caveats
 from icd.report.figures import correlation, layouts, ratios, timeline
@@ -29,19 +30,23 @@ ARMS = {
 
 def write_html(folder: Path) -> None:
     """Write ``folder/report.html``, and the ratio plot as ``plots/ratios.png`` when there is one."""
+    write_files(folder, drawn_files(folder))
+
+
+def write_files(folder: Path, files: Mapping[Path, bytes]) -> None:
+    """Each below ``folder``, through no link."""
+    for name, data in files.items():
+        if name.parent.name:
+            folder_below(folder, name.parent.name)
+        replace_file(folder / name, data)
+
+
+def drawn_files(folder: Path) -> dict[Path, bytes]:
+    """What `write_html` writes, by name; a character that is no text (of a file's name) is escaped."""
     run = load(folder)
     drawn = ratios.draw(run.metrics, "latency", PAPER)
-    if drawn is not None:
-        write(folder / RATIO_PLOT, png(drawn))
-    write(folder / "report.html", render(run).encode())
-
-
-def write(path: Path, data: bytes) -> None:
-    """Through a temporary name, so that a reader never sees half a file."""
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    plots = {} if drawn is None else {RATIO_PLOT: png(drawn)}
+    return {**plots, Path("report.html"): render(run).encode("utf-8", "backslashreplace")}
 
 
 def render(run: Run) -> str:

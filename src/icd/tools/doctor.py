@@ -20,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from icd.errors import ConfigError, Exit
+from icd.tools.remains import clean, found
 
 TORCH = """
 import json, torch
@@ -27,6 +28,7 @@ gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 print(json.dumps({"version": torch.__version__, "cuda": torch.version.cuda, "gpus": gpus}))
 """
 ENOUGH_GIB = 5
+CLEAN = "--clean"
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,15 @@ class Finding:
 
 
 def main(words: Sequence[str]) -> int:
-    """Print what can be measured here; 3 when a base package or torch itself is broken, else 0."""
+    """Print what can be measured here; 3 when a base package or torch itself is broken, else 0.
+
+    With ``--clean`` what killed runs left is removed instead, a line each.
+    """
+    if words and list(words) != [CLEAN]:
+        raise ConfigError(f"usage: icd doctor [{CLEAN}]; it takes no arguments but that")
     if words:
-        raise ConfigError("usage: icd doctor; it takes no arguments")
+        print("\n".join(clean(Path.cwd())) or "nothing that a killed run left is here")
+        return int(Exit.DONE)
     base = packages()
     print(base)
     if base.ok is False:
@@ -60,7 +68,7 @@ def main(words: Sequence[str]) -> int:
     has_gpu = any(found.name == "gpu" and found.ok for found in gpus)
     rest = [*gpus, l2(has_gpu), *models(), tracking(), disk(Path.cwd()), processor()]
     framework = torch_finding(asked)
-    for finding in (framework, compilers(), *rest):
+    for finding in (framework, compilers(), *rest, *leftovers(Path.cwd())):
         print(finding)
     return int(Exit.MISSING_RESOURCE if framework.ok is False else Exit.DONE)
 
@@ -125,6 +133,16 @@ def tracking() -> Finding:
     if _installed("mlflow"):
         return Finding("mlflow", True, version("mlflow"))
     return Finding("mlflow", False, "not installed", "runs finish without; icd sync RUN logs them later")
+
+
+def leftovers(folder: Path) -> list[Finding]:
+    """What killed runs left, one line for all of it; nothing where there is nothing."""
+    paths = found(folder)
+    if not paths:
+        return []
+    more = "" if len(paths) == 1 else f" and {len(paths) - 1} more"
+    what = f"killed runs left {paths[0].name}{more}"
+    return [Finding("leftovers", None, what, f"icd doctor {CLEAN} removes what no process uses")]
 
 
 def disk(folder: Path) -> Finding:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from icd.errors import ConfigError, Exit, MissingResource, VerificationError
 from icd.pipeline.files import SUMS, check_sums, write_sums
-from icd.report.csv import write_csv
-from icd.report.html import write_html
+from icd.report.csv import NAME, content
+from icd.report.folder import load
+from icd.report.html import drawn_files, write_files
+from icd.tools.damaged import no_links, readable
 
 WITHOUT = "--without-graphs"  # for an archive that leaves out W: the report then lacks its pictures
 
@@ -24,16 +26,23 @@ def main(argv: Sequence[str]) -> int:
     folders = [finished(Path(word)) for word in words]
     for folder in folders:
         unchanged(folder, may_lack)
+    files = {folder: drawn(folder) for folder in folders}
     for folder in folders:
-        write_csv(folder)
-        write_html(folder)
+        write_files(folder, files[folder])
         write_sums(folder, may_lack)
         print(folder / "report.html")
     return int(Exit.DONE)
 
 
+def drawn(folder: Path) -> dict[Path, bytes]:
+    """What is to be written, by name; VerificationError where the record cannot be read."""
+    with readable(folder):
+        return {Path(NAME): content(load(folder).metrics), **drawn_files(folder)}
+
+
 def unchanged(folder: Path, may_lack: str | None = None) -> None:
     """VerificationError where the record differs from its sums: new sums would hide it."""
+    no_links(folder)
     other = [p for p in check_sums(folder, may_lack) if not p.startswith(("report.", "plots/"))]
     if other:
         only = all(p.startswith("W/") and p.endswith("missing") for p in other)

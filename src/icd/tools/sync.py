@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from icd.errors import ConfigError, Exit, MissingResource
+from icd.errors import ConfigError, Exit, MissingResource, VerificationError
+from icd.tools.damaged import readable, unchanged
 from icd.tracking.mlflow import MLflow
-from icd.tracking.projection import SUMS, is_sweep, project
-from icd.tracking.sweep import FILE
+from icd.tracking.projection import SUMS, finished, is_sweep, project
+from icd.tracking.sweep import FILE, project_sweep
 
 USAGE = "usage: icd sync RUN|SWEEP... [--uri URI]"
 URI = "sqlite:///mlflow.db"
@@ -21,7 +22,16 @@ def main(argv: Sequence[str]) -> int:
     words, uri = arguments(argv)
     folders = [cell for word in words for cell in cells(Path(word))]
     for folder in folders:
-        project(folder)
+        finished(folder)
+        unchanged(folder)
+        with readable(folder):
+            project(folder)
+    for word in words:
+        if (Path(word) / FILE).is_symlink():
+            raise VerificationError(f"{word}: {FILE} is a link; a record holds files of its own")
+        if (Path(word) / FILE).is_file():
+            with readable(Path(word)):
+                project_sweep(Path(word))
     tracking = MLflow(uri=uri, artifacts=ARTIFACTS, experiment=EXPERIMENT)
     for folder in folders:
         print(tracking.push(folder))

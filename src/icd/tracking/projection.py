@@ -52,10 +52,7 @@ class Projection:
 
 def project(folder: Path) -> Projection:
     """The projection of a run; MissingResource where it is not finished, ConfigError where it is broken."""
-    if not folder.is_dir():
-        raise MissingResource(f"{folder}: there is no such run directory")
-    if not (folder / SUMS).is_file() or not (folder / "metrics.json").is_file():
-        raise MissingResource(f"{folder.name}: not a finished run ({SUMS} or metrics.json is missing)")
+    finished(folder)
     record, lock, env = (_read(folder / f) for f in ("metrics.json", "config.lock.json", "env.json"))
     plots = sorted((folder / "plots").glob("*.png")) if (folder / "plots").is_dir() else []
     start = datetime.fromisoformat(str(record["created"])).timestamp()
@@ -70,6 +67,14 @@ def project(folder: Path) -> Projection:
         time_ms=int(1000 * start),
         end_ms=int(1000 * (start + float(record.get("elapsed_s") or 0.0))),
     )
+
+
+def finished(folder: Path) -> None:
+    """MissingResource where ``folder`` holds no finished run."""
+    if not folder.is_dir():
+        raise MissingResource(f"{folder}: there is no such run directory")
+    if not (folder / SUMS).is_file() or not (folder / "metrics.json").is_file():
+        raise MissingResource(f"{folder.name}: not a finished run ({SUMS} or metrics.json is missing)")
 
 
 def _read(path: Path) -> dict[str, Any]:
