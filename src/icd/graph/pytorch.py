@@ -36,6 +36,7 @@ from icd.errors import ConfigError
 from icd.graph.operators import OperatorGraph, trace
 from icd.graph.sparsify import Normalize, check_caps, sparsify
 from icd.graph.tied import tied_weights
+from icd.tensors import tensor
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,11 @@ class Pytorch:
     def _one(self, workload: Workload, site: Site, operators: OperatorGraph) -> CoAccess:
         axes, profiles = [], []
         for axis, weight in tied_weights(workload, site):
-            if workload.module.get_parameter(axis.parameter).is_floating_point() and weight.any():
+            if weight.any():
                 axes.append(axis)
                 profiles.append(profile(weight))
         spans = [
-            p.size * axis.repeat / workload.module.get_parameter(axis.parameter).numel()
+            p.size * axis.repeat / tensor(workload.module, axis.parameter).numel()
             for axis, p in zip(axes, profiles, strict=True)
         ]
         coupling, events = self.couple(axes, spans, operators)  # (axes, axes)

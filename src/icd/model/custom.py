@@ -16,11 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from icd.consumers import named_once
 from icd.contracts import ModelCard, Workload
 from icd.errors import ConfigError, MissingResource
 from icd.model.loader import load, try_out
 from icd.model.prompts import Prompts, check_prompts, encode, prompts_used, read
 from icd.model.sites_file import read_sites
+from icd.tensors import stored
 
 if TYPE_CHECKING:
     import torch
@@ -74,9 +76,9 @@ class Custom:
         for key, batches in (("inputs", (inputs,)), ("calibration", calibration), ("probes", probes)):
             for batch in batches[:1]:
                 try_out(self.loader, partial(forward, module, batch), key, batch)
-        sites = read_sites(Path(self.sites))
+        sites = named_once(module, read_sites(Path(self.sites)))
         digest = hashlib.sha256(Path(self.sites).read_bytes())
-        for key, tensor in module.state_dict().items():
+        for key, tensor in stored(module).items():
             digest.update(key.encode() + tensor.detach().contiguous().cpu().numpy().tobytes())
         shape = next(iter(inputs.values())).shape
         return Workload(

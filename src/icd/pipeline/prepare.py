@@ -13,12 +13,14 @@ from icd.contracts import Footprint, Layouts, Workload
 from icd.model.calibration import collect
 from icd.model.declared import check_sites
 from icd.pipeline.arms import Arm, Prepared, sliced_layout
+from icd.pipeline.carried import check_carried
 from icd.pipeline.checks import check_device, equivalence
 from icd.pipeline.device import resolve
 from icd.pipeline.experiment import Experiment
 from icd.pipeline.layouts import Task, site_costs
 from icd.pipeline.memory import check_gpu, check_host, news
 from icd.pipeline.search import search
+from icd.tensors import stored
 from icd.transform.calibrate import check_calibration, collect_amax
 
 Tell = Callable[..., None]
@@ -38,6 +40,7 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
     model = experiment.model.resolve()
     dense = model.build()
     check_sites(dense.module, dense.sites)
+    check_carried(dense)
     check_memory(experiment, news(known, dense), device)
     notice = RANDOM.format(model.name) if dense.card.weights == "random" else ""
     if notice:
@@ -128,15 +131,15 @@ def _recipes(experiment: Experiment, layouts: Mapping[str, Layouts], device: str
 
 
 def _write_values(dense: Workload, transformed: Workload, folder: Path) -> dict[str, str]:
-    """Save the tensors of ``transformed`` (dense order) that differ from the dense model's."""
+    """Save the tensors of ``transformed`` (dense order) that differ from the dense model's, once each."""
     import torch
     from safetensors.torch import save_file
 
-    base = dense.module.state_dict()
+    base = stored(dense.module)
     changed = {
-        key: tensor.clone()
-        for key, tensor in transformed.module.state_dict().items()
-        if not torch.equal(tensor, base[key])
+        name: tensor.detach().clone()
+        for name, tensor in stored(transformed.module).items()
+        if name in base and not torch.equal(tensor, base[name])
     }
     path = folder / "transformed.safetensors"
     save_file(changed, str(path))

@@ -28,7 +28,7 @@ from torch import nn
 
 from icd.contracts import Workload
 from icd.errors import ConfigError
-from icd.transform.evidence import changed_consumers, shortfall
+from icd.transform.evidence import changed_consumers, shortfall, unfit
 from icd.transform.walk import Run, stop_at, walk
 
 Recover = Literal["auto", "none", "lstsq"]
@@ -61,6 +61,11 @@ def finish(asked: Recover, pruned: Workload, dense: Workload) -> Workload:
     what ``lstsq`` gives is called underdetermined.
     """
     refits, reason = decide(asked, pruned)
+    bar = unfit(pruned, dense) if refits else None
+    if bar and asked == "lstsq":
+        raise ConfigError(f"transform.recover=lstsq: {bar}; use transform.recover=none")
+    if bar:
+        refits, reason = False, f"transform.recover=auto: {bar}"
     lacks = shortfall(pruned, dense) if refits else None
     if lacks:
         refits, reason = asked == "lstsq", f"transform.recover={asked}: {lacks}"
