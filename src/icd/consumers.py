@@ -9,6 +9,7 @@ dimension of what enters it holds them, follows from its kind:
     its transposed kind     weight (in, out / groups)    the same
     batch and group norm    weight (channels,)           the second
     layer and RMS norm      weight (..., channels)       the last ones, as many as the weight has
+    attention, recurrent    in_proj (.., in), weight_ih  last of the first input
 
 In a convolution of several groups dimension 0 of the weight tells groups apart, so a channel that owns whole
 groups (one in a depthwise convolution) owns their inputs; dimension 1 counts inputs inside of every group.
@@ -100,7 +101,8 @@ def of_known_kind(consumer: torch.nn.Module) -> bool:
     """Whether the table above has a line for ``consumer``, or it is known to read no channels."""
     from torch import nn
 
-    torch_s = isinstance(consumer, (nn.Linear, nn.Embedding, *_norms()))
+    others = nn.Embedding, nn.MultiheadAttention, nn.RNNBase
+    torch_s = isinstance(consumer, (nn.Linear, *others, *_norms()))
     return torch_s or is_convolution(consumer) or is_conv1d(consumer)
 
 
@@ -117,9 +119,12 @@ def _rule(consumer: Any, last: str, axis: TensorAxis) -> tuple[Entry, ...] | Non
     """The table's line for ``axis`` of ``consumer``'s parameter ``last``; None where it is no input."""
     from torch import nn
 
+    plain = (axis.offset, axis.repeat)
+    if isinstance(consumer, (nn.MultiheadAttention, nn.RNNBase)):
+        reads = last.startswith(("in_proj_weight", "q_proj_weight", "weight_ih")) and axis.dim == 1
+        return (Entry(axis, -1, *plain),) if reads else None
     if last != "weight":
         return None
-    plain = (axis.offset, axis.repeat)
     if isinstance(consumer, nn.Linear):
         return (Entry(axis, -1, *plain),) if axis.dim == 1 else None
     if is_conv1d(consumer):

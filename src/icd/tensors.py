@@ -6,7 +6,8 @@ calls several times. Its first name, in the order of the modules, stands for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -59,3 +60,22 @@ def exchange(module: torch.nn.Module, name: str, value: torch.Tensor) -> None:
         for last, held in (*owner._parameters.items(), *owner._buffers.items()):
             if held is old:
                 setattr(owner, last, new)
+
+
+@contextmanager
+def holding(module: torch.nn.Module, others: Mapping[int, torch.Tensor]) -> Iterator[None]:
+    """While it lasts, ``module`` holds ``others[id(x)]`` wherever it holds a parameter or buffer ``x``."""
+    slots = [
+        (group, last, value)
+        for owner in module.modules()
+        for group in (owner._parameters, owner._buffers)
+        for last, value in group.items()
+        if value is not None
+    ]
+    try:
+        for group, last, value in slots:
+            group[last] = others[id(value)]  # type: ignore[assignment]
+        yield
+    finally:
+        for group, last, value in slots:
+            group[last] = value  # type: ignore[assignment]

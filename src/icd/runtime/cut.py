@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from icd.consumers import is_conv1d
+from icd.consumers import is_conv1d, is_convolution
 from icd.contracts import Site, TensorAxis, Workload
 from icd.tensors import exchange, first_names, tensor
 
@@ -50,7 +50,6 @@ def follow_widths(child: torch.nn.Module) -> None:
     """
     import torch
     from torch.nn.modules.batchnorm import _NormBase
-    from torch.nn.modules.conv import _ConvNd
 
     if isinstance(child, torch.nn.Linear):
         child.out_features, child.in_features = child.weight.shape
@@ -58,15 +57,12 @@ def follow_widths(child: torch.nn.Module) -> None:
         child.num_embeddings, child.embedding_dim = child.weight.shape
     elif isinstance(child, _NormBase) and child.weight is not None:
         child.num_features = len(child.weight)
-    elif isinstance(child, _ConvNd):
-        made, read = child.weight.shape[:2]
-        if child.transposed:
-            made, read = read, made
-            child.groups = child.groups * read // child.in_channels
-            child.in_channels, child.out_channels = read, made * child.groups
-        else:
-            child.groups = child.groups * made // child.out_channels
-            child.in_channels, child.out_channels = read * child.groups, made
+    elif is_convolution(child):
+        rows, inside = child.weight.shape[:2]
+        before = child.in_channels if child.transposed else child.out_channels
+        child.groups = child.groups * rows // before if child.groups > 1 else 1
+        widths = inside * child.groups, rows
+        child.in_channels, child.out_channels = reversed(widths) if child.transposed else widths
     elif is_conv1d(child):
         child.nx, child.nf = child.weight.shape
 
@@ -82,11 +78,20 @@ def uncut(workload: Workload) -> dict[str, str]:
             name = axis.parameter.rpartition(".")[0]
             owner = workload.module.get_submodule(name)
             above = workload.module.get_submodule(name.rpartition(".")[0])
-            if isinstance(owner, norms) and not site.output:
+            if is_convolution(owner) and owner.groups > 1 and axis.dim == 0 and partial_groups(owner, axis):
+                out[site.name] = f"{name} ({type(owner).__name__}) would have groups of unequal width"
+            elif isinstance(owner, norms) and not site.output:
                 out[site.name] = f"{name} ({type(owner).__name__}) normalises over the site's channels"
             elif any(isinstance(m, torch.nn.MultiheadAttention) for m in (owner, above)):
                 out[site.name] = f"torch's MultiheadAttention ({name}) has one width of heads and output"
     return out
+
+
+def partial_groups(convolution: Any, axis: TensorAxis) -> bool:
+    """Whether a channel of a site on dimension 0 of a convolution of several groups is less than a group."""
+    transposed = convolution.transposed and axis.parameter.endswith(".weight")
+    rows = convolution.in_channels if transposed else convolution.out_channels
+    return bool(axis.repeat % (rows // convolution.groups))
 
 
 def kept_indices(

@@ -30,6 +30,7 @@ from icd.contracts import Workload
 from icd.errors import ConfigError
 from icd.transform.evidence import changed_consumers, shortfall, unfit
 from icd.transform.walk import Run, stop_at, walk
+from icd.watching import first_tensor
 
 Recover = Literal["auto", "none", "lstsq"]
 RIDGE = 1e-2
@@ -105,8 +106,8 @@ def gather(name: str, recovered: Workload, dense: Workload, run: Run) -> Moments
     reference = dense.module.get_submodule(name)
     moments = Moments.empty(consumer)
     for k in range(len(recovered.calibration)):
-        args, _ = stop_at(consumer, partial(run, recovered.module, k), "call")
-        moments.add(args[0], stop_at(reference, partial(run, dense.module, k), "output"))
+        args, kwargs = stop_at(consumer, partial(run, recovered.module, k), "call")
+        moments.add(first_tensor(args, kwargs), stop_at(reference, partial(run, dense.module, k), "output"))
     return moments
 
 

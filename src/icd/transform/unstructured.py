@@ -102,7 +102,8 @@ class Unstructured:
             score = weight.detach().double().abs()
         if norm is not None:
             score = score * norm
-        check_scores(f"layer {name}", self.score, score.cpu().numpy())
+        if weight.any():  # of zeros alone it does not matter which are removed
+            check_scores(f"layer {name}", self.score, score.cpu().numpy())
         order = torch.argsort(score, dim=1, stable=True)
         gone = torch.zeros(rows, cols, dtype=torch.bool, device=weight.device)
         return gone.scatter_(1, order[:, : round(self.sparsity * cols)], True)
