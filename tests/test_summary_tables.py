@@ -1,4 +1,4 @@
-"""The tables of docs/SOP.md about summaries are those that benchmarks/statistics wrote, and say what they claim."""
+"""The tables about summaries in docs/SOP.md are those that benchmarks/statistics wrote."""
 
 from __future__ import annotations
 

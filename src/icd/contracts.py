@@ -38,7 +38,7 @@ Inputs = Mapping[str, "torch.Tensor"]
 
 @dataclass(frozen=True)
 class TensorAxis:
-    """One dimension of one parameter that is tied to a site.
+    """One dimension of one parameter or buffer that is tied to a site.
 
     The site's channel ``c`` owns the indices ``offset + c*repeat ... offset + (c+1)*repeat - 1`` of
     dimension ``dim``; indices outside the site's span (the other half of a fused axis) stay in place.
@@ -69,11 +69,12 @@ class TensorAxis:
 
 @dataclass(frozen=True)
 class Site:
-    """One permutable axis of a model with everything tied to it.
+    """One permutable axis of a model with everything tied to it. Its axes may repeat differently.
 
-    ``group`` names the kind (``neurons``, ``heads``, ``d_inner``); ``activation`` names the module
-    whose input carries the site's activations in its last dimension; ``counts`` lists module
-    attributes ``(path, factor)`` that hold ``factor`` x the number of channels and must follow when
+    ``group`` names the kind (``neurons``, ``heads``, ``d_inner``); ``activation`` names the module that
+    reads the site: one of the axes is its input dimension (`icd.consumers` says where the site lies in what
+    enters it; ``activation_dim`` says it where that does not follow from the module's kind). ``counts`` lists
+    module attributes ``(path, factor)`` that hold ``factor`` x the number of channels and must follow when
     channels are sliced away.
 
     ``factors``, where a site's activations enter no module: the rows of the linear layers whose outputs,
@@ -93,17 +94,12 @@ class Site:
     grain: int | None = None
     peers: str = ""
     output: bool = False
+    activation_dim: int | None = None
 
     @property
     def repeat(self) -> int:
-        """Elements per channel: 1 for neurons, the head size for heads."""
+        """Elements per channel on the widest axis: 1 for neurons, the head size for heads."""
         return max(axis.repeat for axis in self.axes)
-
-    @property
-    def activation_offset(self) -> int:
-        """Where the site begins in the last dimension of what enters ``activation``."""
-        consumers = (a for a in self.axes if a.parameter == f"{self.activation}.weight" and a.dim == 1)
-        return next((axis.offset for axis in consumers), 0)
 
     def block(self, tile_cols: int) -> int:
         """Channels of one block: those in a tile's columns, or in a grain; a wider channel is its own.
@@ -239,8 +235,10 @@ class Workload:
 class Activations:
     """Activations of calibration tokens at each site, in dense order.
 
-    ``values[site]``: float32 (tokens, D), the norm over a channel's ``repeat`` elements;
-    ``norms[site]``: float64 (D * repeat,), the root of the summed squares of each element.
+    ``values[site]``: float32 (tokens, D), the norm over the elements of a channel that enter the consumer;
+    ``norms[site]``: float64 (D * repeat,), the root of the summed squares of each element, ``repeat`` being
+    that of the consumer's axis; spans of several follow one another. A token is a position of what enters a
+    consumer: a time step or a pixel of a convolution. ``tokens`` counts those of the site that has most.
     """
 
     values: Mapping[str, NDArray[np.float32]]

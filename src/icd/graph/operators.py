@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from icd.errors import ConfigError, first_line
+from icd.tensors import holding, stored
 
 if TYPE_CHECKING:
     import torch
@@ -60,13 +61,11 @@ def trace(workload: Workload) -> OperatorGraph:
     import torch
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    wrapped = _Forward(workload)
-    state = {**dict(wrapped.named_parameters()), **dict(wrapped.named_buffers())}
-    names, keys = list(state), list(workload.inputs)
+    state, keys = stored(workload.module), list(workload.inputs)
 
     def forward(tensors: list[torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
-        held = dict(zip(names, tensors, strict=True))
-        return torch.func.functional_call(wrapped, held, (dict(zip(keys, inputs, strict=True)),))
+        with holding(workload.module, dict(zip(map(id, state.values()), tensors, strict=True))):
+            return workload.forward(workload.module, dict(zip(keys, inputs, strict=True)))
 
     try:
         with torch.no_grad():
@@ -79,30 +78,14 @@ def trace(workload: Workload) -> OperatorGraph:
             f"graph=pytorch: torch.fx cannot trace model={workload.card.name} ({reason}); "
             "use graph=activation or graph=weights"
         ) from error
-    parameters = {name for name, _ in wrapped.named_parameters()}
-    inputs = [name.removeprefix("module.") if name in parameters else None for name in names]
-    return read_graph(traced.graph, inputs)
+    return read_graph(traced.graph, list(state))
 
 
-def _Forward(workload: Workload) -> Any:  # a class needs torch at hand
-    import torch
-
-    class Forward(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.module = workload.module
-
-        def forward(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-            return workload.forward(self.module, inputs)
-
-    return Forward()
-
-
-def read_graph(graph: torch.fx.Graph, parameters: list[str | None]) -> OperatorGraph:
-    """Operators of ``graph``, whose first inputs are ``parameters`` (None: a buffer) in this order."""
+def read_graph(graph: torch.fx.Graph, tensors: list[str]) -> OperatorGraph:
+    """Operators of ``graph``, whose first inputs are ``tensors`` (parameters and buffers) in this order."""
     out = OperatorGraph()
     origin: dict[Any, str | int | None] = {}  # node -> parameter or operator whose tensor it shows
-    placeholders = iter(parameters)
+    placeholders = iter(tensors)
     for node in graph.nodes:
         if node.op != "call_function":
             origin[node] = next(placeholders, None) if node.op == "placeholder" else None

@@ -25,7 +25,7 @@ tensors of one dimension are not counted: they say nothing about which channels 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -36,6 +36,7 @@ from icd.errors import ConfigError
 from icd.graph.operators import OperatorGraph, trace
 from icd.graph.sparsify import Normalize, check_caps, sparsify
 from icd.graph.tied import tied_weights
+from icd.tensors import first_names, tensor
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,14 @@ class Pytorch:
         return {site.name: self._one(workload, site, operators) for site in workload.sites}
 
     def _one(self, workload: Workload, site: Site, operators: OperatorGraph) -> CoAccess:
-        axes, profiles = [], []
+        axes, profiles, first = [], [], first_names(workload.module)
         for axis, weight in tied_weights(workload, site):
-            if workload.module.get_parameter(axis.parameter).is_floating_point() and weight.any():
-                axes.append(axis)
+            if weight.any():
+                name = first[id(tensor(workload.module, axis.parameter))]
+                axes.append(replace(axis, parameter=name))
                 profiles.append(profile(weight))
         spans = [
-            p.size * axis.repeat / workload.module.get_parameter(axis.parameter).numel()
+            p.size * axis.repeat / tensor(workload.module, axis.parameter).numel()
             for axis, p in zip(axes, profiles, strict=True)
         ]
         coupling, events = self.couple(axes, spans, operators)  # (axes, axes)

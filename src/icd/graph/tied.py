@@ -8,15 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icd.contracts import Site, TensorAxis, Workload, inverse
+from icd.tensors import tensor
 
 
 def tied_weights(workload: Workload, site: Site) -> Iterator[tuple[TensorAxis, NDArray[np.float32]]]:
-    """Each tied parameter of two or more dimensions, float32 (D, repeat, other), channels in dense order."""
+    """Each tied tensor of two or more dimensions, float32 (D, repeat, other), channels in dense order.
+
+    ``repeat`` is that of the axis. Indices and masks among buffers are no weights and are left out.
+    """
     back = inverse(workload.layout(site))
     for axis in site.axes:
-        parameter = workload.module.get_parameter(axis.parameter)
-        if parameter.ndim < 2:
+        tied = tensor(workload.module, axis.parameter)
+        if tied.ndim < 2 or not tied.is_floating_point():
             continue
-        first = parameter.detach().movedim(axis.dim, 0).float().cpu().numpy()
+        first = tied.detach().movedim(axis.dim, 0).float().cpu().numpy()
         span = first[axis.offset : axis.offset + site.size * axis.repeat]
         yield axis, span.reshape(site.size, axis.repeat, -1)[back]

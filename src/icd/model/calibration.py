@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from icd.consumers import Entry, entries
 from icd.contracts import Activations
+from icd.errors import ConfigError
+from icd.watching import watch_consumer
 
 if TYPE_CHECKING:
     import torch
@@ -23,37 +28,42 @@ MAX_TOKENS = 2048
 def collect(workload: Workload) -> Activations | None:
     """`Activations` of ``workload`` over its calibration batches; None where it has none.
 
-    Values are kept for the first 2,048 tokens, norms are summed over all. Expects an unpermuted module.
+    Values are kept for a site's first 2,048 tokens, norms are summed over all. Expects an unpermuted module.
+    ConfigError where a site's consumer is never called.
     """
     import torch
 
     if not workload.calibration:
         return None
     values: dict[str, list[np.ndarray]] = {site.name: [] for site in workload.sites}
-    squares: dict[str, np.ndarray] = {site.name: np.zeros(site.size * site.repeat) for site in workload.sites}
-    kept = 0
+    squares: dict[str, Any] = dict.fromkeys(values, 0.0)
+    kept: Counter[str] = Counter()
+    positions: dict[str, int] = {}  # of each site, in a batch's first call: a block may be called again
 
     def take(site: Site, per_channel: torch.Tensor, summed: torch.Tensor) -> None:
         """``per_channel`` (tokens, D) and the summed squares of each element, (D * repeat,)."""
-        squares[site.name] += summed.cpu().numpy()
-        if kept < MAX_TOKENS:
-            values[site.name].append(per_channel[: MAX_TOKENS - kept].cpu().numpy())
+        squares[site.name] = squares[site.name] + summed.cpu().numpy()
+        values[site.name].append(per_channel[: max(0, MAX_TOKENS - kept[site.name])].cpu().numpy())
+        kept[site.name] += len(per_channel)
+        positions.setdefault(site.name, len(per_channel))
 
-    hooks = [
-        hook
-        for site in workload.sites
-        for hook in (watch_factors if site.factors else watch_input)(workload.module, site, take)
-    ]
+    hooks = [hook for site in workload.sites for hook in watch(workload.module, site, take)]
     tokens = 0
     try:
         with torch.inference_mode():
             for batch in workload.calibration:
-                out = workload.forward(workload.module, batch)
-                tokens += out.shape[0] * out.shape[1]
-                kept = tokens
+                positions.clear()
+                workload.forward(workload.module, batch)
+                tokens += max(positions.values(), default=0)
     finally:
         for hook in hooks:
             hook.remove()
+    for site in workload.sites:
+        if not kept[site.name]:
+            raise ConfigError(
+                f"site {site.name}: the forward never calls {site.activation} on the calibration inputs, so "
+                "that nothing is recorded of it; use graph=weights transform.score=magnitude"
+            )
     return Activations(
         values={name: np.concatenate(parts) for name, parts in values.items()},
         norms={name: np.sqrt(total) for name, total in squares.items()},
@@ -61,19 +71,21 @@ def collect(workload: Workload) -> Activations | None:
     )
 
 
-def watch_input(module: torch.nn.Module, site: Site, take: Take) -> list[Any]:
-    """Hooks that hand on what enters the site's consumer."""
+def watch(module: torch.nn.Module, site: Site, take: Take) -> list[Any]:
+    """Hooks that hand on the site's activations."""
+    if site.factors:
+        return watch_factors(module, site, take)
+    return watch_consumer(module, site.activation, partial(take_input, site, entries(module, site), take))
+
+
+def take_input(site: Site, spans: Sequence[Entry], take: Take, x: torch.Tensor) -> None:
+    """Hand on the site's part of what enters its consumer, ``x``."""
     import torch
 
-    span = slice(site.activation_offset, site.activation_offset + site.size * site.repeat)
-
-    def hook(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-        a = args[0].detach().reshape(-1, args[0].shape[-1])[:, span].float()  # (tokens, D * repeat)
-        grouped = a.reshape(len(a), site.size, site.repeat)
-        per_channel = grouped.norm(dim=-1) if site.repeat > 1 else grouped[..., 0].abs()
-        take(site, per_channel, a.square().sum(0, dtype=torch.float64))
-
-    return [module.get_submodule(site.activation).register_forward_pre_hook(hook)]
+    parts = [span.take(x, site).float() for span in spans]  # (tokens, D * repeat) each
+    grouped = torch.cat([a.reshape(len(a), site.size, -1) for a in parts], dim=2)
+    per_channel = grouped.norm(dim=-1) if grouped.shape[-1] > 1 else grouped[..., 0].abs()
+    take(site, per_channel, torch.cat([a.square().sum(0, dtype=torch.float64) for a in parts]))
 
 
 def watch_factors(module: torch.nn.Module, site: Site, take: Take) -> list[Any]:

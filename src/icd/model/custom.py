@@ -22,12 +22,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from icd.consumers import named_once
 from icd.contracts import ModelCard, Workload
 from icd.errors import ConfigError, MissingResource
 from icd.model.loader import UNFIT, load, refuse, try_out
 from icd.model.positions import batch_dims_of, convolved_shapes, few_rows, rows_of, tokens_of
 from icd.model.prompts import Prompts, check_prompts, encode, prompts_used, read
 from icd.model.sites_file import read_sites
+from icd.tensors import stored
 
 if TYPE_CHECKING:
     import torch
@@ -85,7 +87,7 @@ class Custom:
             module=module,
             forward=forward,
             inputs=inputs,
-            sites=read_sites(Path(self.sites)),
+            sites=named_once(module, read_sites(Path(self.sites))),
             card=ModelCard(
                 name=self.name,
                 family=type(module).__name__,
@@ -120,7 +122,7 @@ class Custom:
 
     def _digest(self, module: torch.nn.Module) -> str:
         digest = hashlib.sha256(Path(self.sites).read_bytes())
-        for key, tensor in module.state_dict().items():
+        for key, tensor in stored(module).items():
             digest.update(key.encode() + tensor.detach().contiguous().cpu().numpy().tobytes())
         return digest.hexdigest()
 

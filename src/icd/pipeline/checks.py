@@ -14,6 +14,7 @@ from icd.copies import convert, converted
 from icd.errors import VerificationError
 from icd.model.positions import few_rows
 from icd.pipeline.soundness import check_answers
+from icd.tensors import stored
 from icd.transform.permute import permute, restore
 
 if TYPE_CHECKING:
@@ -88,8 +89,8 @@ def check_round_trip(original: Workload, permuted: Workload, name: str) -> None:
     """VerificationError unless undoing ``permuted``, in place, restores every tensor bit for bit."""
     import torch
 
-    back = restore(permuted, in_place=True).module.state_dict()
-    for key, tensor in original.module.state_dict().items():
+    back = stored(restore(permuted, in_place=True).module)
+    for key, tensor in stored(original.module).items():
         if not torch.equal(back[key], tensor):
             raise VerificationError(f"layout {name!r} and its inverse do not restore {key} bit for bit")
 

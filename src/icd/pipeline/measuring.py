@@ -25,6 +25,7 @@ from icd.pipeline.judging import describe, judge
 from icd.pipeline.simulating import simulate_steps
 from icd.pipeline.timing import Timing
 from icd.stats.design import building, seed_of
+from icd.tensors import exchange, stored
 from icd.transform.permute import permute
 
 Tell = Callable[..., None]
@@ -141,11 +142,12 @@ def load_values(prepared: Prepared) -> dict[str, Workload]:
     out = {"dense": dense}
     for name, path in prepared.files.items():
         module = sharing(dense.module)  # what a transform left as it was is there once
-        missing = module.load_state_dict(load_file(path), strict=False, assign=True)
-        if missing.unexpected_keys:
-            raise ValueError(
-                f"{name}: the saved weights hold {missing.unexpected_keys[:3]}, unknown to the model"
-            )
+        saved = load_file(path)
+        unknown = sorted(saved.keys() - stored(module).keys())
+        if unknown:
+            raise ValueError(f"{name}: the saved weights hold {unknown[:3]}, unknown to the model")
+        for key, values in saved.items():
+            exchange(module, key, values)
         out[name] = dense.with_module(module, live=prepared.live[name])
     for name, amax in prepared.amax.items():
         attach_amax(out[name].module, amax)

@@ -13,6 +13,7 @@ from icd.contracts import Footprint, Layouts, Workload
 from icd.model.calibration import collect
 from icd.model.declared import check_sites
 from icd.pipeline.arms import Arm, Prepared, sliced_layout
+from icd.pipeline.carried import check_carried
 from icd.pipeline.checks import check_device, equivalence, small
 from icd.pipeline.device import resolve
 from icd.pipeline.experiment import Experiment
@@ -20,6 +21,7 @@ from icd.pipeline.layouts import Task, site_costs
 from icd.pipeline.memory import check_gpu, check_host, news
 from icd.pipeline.search import search
 from icd.pipeline.soundness import check_activations, check_answers, check_weights
+from icd.tensors import stored
 from icd.transform.calibrate import check_calibration, collect_amax
 
 Tell = Callable[..., None]
@@ -43,6 +45,7 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
     check_memory(experiment, news(known, dense), device)
     if small(dense):  # of a larger one the proof of equivalence asks, where it computes
         check_answers(dense, dense.inputs)
+    check_carried(dense)
     notice = RANDOM.format(model.name) if dense.card.weights == "random" else ""
     if notice:
         tell("notice", message=notice)
@@ -134,15 +137,15 @@ def _recipes(experiment: Experiment, layouts: Mapping[str, Layouts], device: str
 
 
 def _write_values(dense: Workload, transformed: Workload, folder: Path) -> dict[str, str]:
-    """Save the tensors of ``transformed`` (dense order) that differ from the dense model's."""
+    """Save the tensors of ``transformed`` (dense order) that differ from the dense model's, once each."""
     import torch
     from safetensors.torch import save_file
 
-    base = dense.module.state_dict()
+    base = stored(dense.module)
     changed = {
-        key: tensor.clone()
-        for key, tensor in transformed.module.state_dict().items()
-        if not torch.equal(tensor, base[key])
+        name: tensor.detach().clone()
+        for name, tensor in stored(transformed.module).items()
+        if name in base and not torch.equal(tensor, base[name])
     }
     path = folder / "transformed.safetensors"
     save_file(changed, str(path))

@@ -12,6 +12,7 @@ import numpy as np
 
 from icd.contracts import Activations, Inputs, Workload
 from icd.errors import ConfigError
+from icd.tensors import stored
 
 if TYPE_CHECKING:
     import torch
@@ -20,11 +21,15 @@ REPEATS = 1e-5  # of the largest output: more than one answer differs from the o
 
 
 def check_weights(workload: Workload) -> None:
-    """ConfigError that names the first parameter, or input, that holds no number."""
+    """ConfigError that names the first parameter, buffer or input that holds no number.
+
+    A buffer may hold infinities: masks do.
+    """
     import torch
 
-    for name, parameter in workload.module.named_parameters():
-        bad = ~torch.isfinite(parameter)
+    parameters = dict(workload.module.named_parameters())
+    for name, parameter in stored(workload.module).items():
+        bad = ~torch.isfinite(parameter) if name in parameters else torch.isnan(parameter)
         if bad.any():
             first = torch.nonzero(bad)[0].tolist()
             raise ConfigError(

@@ -14,7 +14,7 @@ import numpy as np
 from icd.contracts import PrecisionSpec, Step, Workload
 from icd.copies import sharing
 from icd.runtime.accelerate import Switch
-from icd.runtime.cut import cut_sites
+from icd.runtime.cut import cut_sites, uncut
 from icd.runtime.planner import BLOCKS, Choice, choose, kind_of
 from icd.runtime.step import make_step
 from icd.runtime.tiles import check_tile, kept_everywhere
@@ -60,6 +60,8 @@ class Auto:
         }
         if padded:
             executed["padded"] = {"sites": len(padded), "channels": sum(padded.values())}
+        if whole := uncut(workload):
+            executed["whole"] = whole
         return make_step(
             module,
             workload,

@@ -12,7 +12,7 @@ from typing import Any
 from icd.contracts import PrecisionSpec, Step, Workload
 from icd.copies import sharing
 from icd.runtime.accelerate import Switch
-from icd.runtime.cut import cut_sites
+from icd.runtime.cut import cut_sites, uncut
 from icd.runtime.step import make_step
 from icd.runtime.tiles import check_tile, kept_everywhere
 
@@ -32,7 +32,8 @@ class Compact:
     def prepare(self, workload: Workload, precision: PrecisionSpec, device: str) -> Step:
         """A step over the kept tiles; ``executed["sites"]`` holds [kept, all] channels a site.
 
-        ``executed["padded"]`` counts dead channels kept so that the heads of an attention are equally wide.
+        ``executed["padded"]`` counts dead channels kept so that the heads of an attention are equally wide;
+        ``executed["whole"]`` says which sites are not cut, and why.
         """
         module = sharing(workload.module)
         keep, padded = kept_everywhere(workload, self.tile_cols)
@@ -43,6 +44,8 @@ class Compact:
         }
         if padded:
             executed["padded"] = {"sites": len(padded), "channels": sum(padded.values())}
+        if whole := uncut(workload):
+            executed["whole"] = whole
         return make_step(
             module,
             workload,

@@ -25,6 +25,7 @@ from icd.runtime.cut import cut_sites
 from icd.runtime.one_layer import one_layer, runs
 from icd.runtime.plan_cache import Timed, plan_folder, plan_key, read_plan, write_plan
 from icd.runtime.step import make_step
+from icd.tensors import tensor
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +59,7 @@ class Choice:
 
 def kind_of(module: torch.nn.Module, site: Site, keep: Mapping[str, NDArray[np.int64]]) -> Kind:
     """What a choice is made for: the site's group, its size, the channels it keeps, the shapes it ties."""
-    shapes = tuple(tuple(module.get_parameter(axis.parameter).shape) for axis in site.axes)
+    shapes = tuple(tuple(tensor(module, axis.parameter).shape) for axis in site.axes)
     return site.group, site.size, len(keep[site.name]), shapes
 
 

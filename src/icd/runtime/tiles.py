@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from icd.contracts import BoolArray, Site, Workload
 from icd.errors import ConfigError
+from icd.runtime.cut import uncut
 
 
 def check_tile(rows: int, cols: int) -> None:
@@ -39,9 +40,13 @@ def kept_everywhere(
     """Kept positions of every site, and how many dead channels beyond its tiles a site keeps.
 
     Sites that are peers (the heads of one attention) run as one batched operation and are padded to the
-    widest of them, with the first of their dead positions.
+    widest of them, with the first of their dead positions. What cannot be cut is kept whole.
     """
-    kept = {site.name: kept_channels(workload, site, tile_cols) for site in workload.sites}
+    whole = uncut(workload)
+    kept = {
+        site.name: np.arange(site.size) if site.name in whole else kept_channels(workload, site, tile_cols)
+        for site in workload.sites
+    }
     padded: dict[str, int] = {}
     for site in workload.sites:
         if not site.peers:

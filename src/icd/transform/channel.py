@@ -1,7 +1,7 @@
 """Channel sparsity: whole channels of internal sites are zeroed in place.
 
-Scores: ``magnitude``, the root of the summed squares of everything tied to a channel; ``wanda``, weight
-times activation norm at the consumers (Sun et al. 2023, arXiv 2306.11695, summed over a channel), and where
+Scores: ``magnitude``, the root of the summed squares of every parameter tied to a channel; ``wanda``, weight
+times activation norm at the consumer (Sun et al. 2023, arXiv 2306.11695, summed over a channel), and where
 activations enter no consumer (Q and K dimensions) their own norm over all pairs of tokens;
 ``random``, seeded. The same share of every site goes, so that layers keep comparable widths, and
 one channel of each stays at least. What reads the channels that are left may be refitted afterwards
@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from icd.contracts import Activations, BoolArray, FloatArray, Site, Workload
+from icd.consumers import entries, squares
+from icd.contracts import Activations, BoolArray, FloatArray, IntArray, Site, Workload
 from icd.errors import ConfigError
+from icd.tensors import tensor
 from icd.transform.groups import sites_of
 from icd.transform.order import Order
 from icd.transform.permute import permute, restore
@@ -87,10 +89,16 @@ class Channel:
         return permute(finish(self.recover, pruned, dense), workload.order)
 
     def choose(self, workload: Workload, site: Site, activations: Activations | None) -> BoolArray:
-        """Live mask (D,) in dense order; ties go to the lower channel number. One channel stays at least."""
+        """Live mask (D,) in dense order; ties go to the lower channel number. One channel stays at least.
+
+        ConfigError where scores are not finite or all equal: they choose nothing.
+        """
         dead = min(round(self.sparsity * site.size), site.size - 1)
         mask = np.ones(site.size, bool)
-        mask[np.argsort(self._scores(workload, site, activations), kind="stable")[:dead]] = False
+        if dead:
+            scores = self._scores(workload, site, activations)
+            check_scores(f"site {site.name}", self.score, scores)
+            mask[np.argsort(scores, kind="stable")[:dead]] = False
         return mask
 
     def _scores(self, workload: Workload, site: Site, activations: Activations | None) -> FloatArray:
@@ -101,25 +109,59 @@ class Channel:
             assert activations is not None
             return np.asarray(activations.norms[site.name], np.float64) ** 2
         layout = workload.layout(site)
-        total = np.zeros(site.size)  # in the module's order
-        for axis in site.axes:
-            consumes = axis.parameter == f"{site.activation}.weight"
-            if self.score == "wanda" and not consumes:
-                continue
-            parameter = workload.module.get_parameter(axis.parameter).detach()
-            if not parameter.is_floating_point():  # an index has no magnitude
-                continue
-            weight = parameter.double()
-            rows = weight.movedim(axis.dim, 0).reshape(weight.shape[axis.dim], -1)
-            squares = rows.square().sum(1).cpu().numpy()[axis.offset : axis.offset + site.size * axis.repeat]
-            squares = squares.reshape(site.size, axis.repeat)
-            if self.score == "wanda":
-                assert activations is not None
-                squares = squares * activations.norms[site.name].reshape(site.size, axis.repeat)[layout] ** 2
-            total += squares.sum(1)
         out = np.empty(site.size)
-        out[layout] = total
+        if self.score == "wanda":
+            assert activations is not None
+            out[layout] = wanda(workload.module, site, layout, activations.norms[site.name])
+        else:
+            out[layout] = magnitude(workload.module, site)
         return out
+
+
+def magnitude(module: torch.nn.Module, site: Site) -> FloatArray:
+    """Summed squares of every parameter tied to each channel, (D,) in the module's order.
+
+    Buffers are left out: statistics and masks are no weights.
+    """
+    import torch
+
+    total = np.zeros(site.size)
+    for axis in site.axes:
+        tied = tensor(module, axis.parameter)
+        if not isinstance(tied, torch.nn.Parameter) or not tied.is_floating_point():  # an index is no weight
+            continue
+        rows = tied.detach().double().movedim(axis.dim, 0).reshape(tied.shape[axis.dim], -1)
+        each = rows.square().sum(1).cpu().numpy()[axis.offset : axis.offset + site.size * axis.repeat]
+        total += each.reshape(site.size, axis.repeat).sum(1)
+    return total
+
+
+def wanda(module: torch.nn.Module, site: Site, layout: IntArray, norms: FloatArray) -> FloatArray:
+    """Summed squares of weights times ``norms`` of what they multiply, (D,) in the module's order.
+
+    ``norms`` in dense order, the site's spans in its consumer's input one after the other.
+    """
+    total, start = np.zeros(site.size), 0
+    for entry in entries(module, site):
+        own = norms[start : start + site.size * entry.repeat].reshape(site.size, entry.repeat)
+        start += own.size
+        each = squares(module, site, entry).cpu().numpy().reshape(site.size, entry.repeat)
+        total += (each * own[layout] ** 2).sum(1)
+    return total
+
+
+def check_scores(where: str, score: str, scores: FloatArray) -> None:
+    """ConfigError where ``scores`` are not finite, or all equal: any choice by them would be arbitrary."""
+    if not np.isfinite(scores).all():
+        found, what = f"{int((~np.isfinite(scores)).sum())} of {scores.size} scores that are not finite", ""
+    elif scores.size > 1 and scores.min() == scores.max():
+        found, what = f"all {scores.size} scores equal ({scores.flat[0]:.3g})", ", so nothing is weakest"
+    else:
+        return
+    raise ConfigError(
+        f"{where}: transform.score={score} gives {found}{what}; look at the weights and the calibration "
+        "inputs, or use another transform.score"
+    )
 
 
 def attention_note(asked: str, workload: Workload) -> dict[str, Any]:
@@ -162,7 +204,7 @@ def zero_dead(module: torch.nn.Module, site: Site, live: BoolArray) -> None:
 
     dead = np.flatnonzero(~live)
     for axis in site.axes:
-        parameter = module.get_parameter(axis.parameter)
+        tied = tensor(module, axis.parameter)
         inner = axis.offset + (dead[:, None] * axis.repeat + np.arange(axis.repeat)).ravel()
         with torch.no_grad():
-            parameter.data.index_fill_(axis.dim, torch.from_numpy(inner).to(parameter.device), 0.0)
+            tied.data.index_fill_(axis.dim, torch.from_numpy(inner).to(tied.device), 0)

@@ -10,6 +10,7 @@ import numpy as np
 
 from icd.contracts import Inputs, IntArray, Layouts, Site, Workload, check_permutation, inverse
 from icd.copies import copied
+from icd.tensors import tensor
 
 if TYPE_CHECKING:
     import torch
@@ -26,8 +27,9 @@ def permute(workload: Workload, layouts: Layouts) -> Workload:
     Layouts are absolute, ``pi[new_position] = dense channel``, whatever has been applied before.
     """
     turned = [site for site, _, step in steps(workload, layouts) if turns(step)]
-    moved = {id(workload.module.get_parameter(axis.parameter)) for site in turned for axis in site.axes}
-    module = copied(workload.module, lambda x: x if id(x) in moved else x.clone())  # the others are made anew
+    moved = {id(tensor(workload.module, axis.parameter)) for site in turned for axis in site.axes}
+    # what moves is made anew below; until then another tensor over the same memory stands for it
+    module = copied(workload.module, lambda x: x.detach() if id(x) in moved else x.clone())
     return permute_in_place(workload.with_module(module), layouts)
 
 
@@ -42,12 +44,10 @@ def permute_in_place(workload: Workload, layouts: Layouts) -> Workload:
         if not turns(step):
             continue
         for axis in site.axes:
-            parameter = module.get_parameter(axis.parameter)
-            index = torch.from_numpy(axis.expand(step, site.size, parameter.shape[axis.dim]))
+            tied = tensor(module, axis.parameter)
+            index = torch.from_numpy(axis.expand(step, site.size, tied.shape[axis.dim]))
             with torch.no_grad():
-                parameter.data = parameter.data.index_select(
-                    axis.dim, index.to(parameter.device)
-                ).contiguous()
+                tied.data = tied.data.index_select(axis.dim, index.to(tied.device)).contiguous()
     return undo_output(workload.with_module(module, order=order))
 
 

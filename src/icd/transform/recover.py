@@ -28,8 +28,9 @@ from torch import nn
 
 from icd.contracts import Workload
 from icd.errors import ConfigError
-from icd.transform.evidence import changed_consumers, shortfall
+from icd.transform.evidence import changed_consumers, shortfall, unfit
 from icd.transform.walk import Run, stop_at, walk
+from icd.watching import first_tensor
 
 Recover = Literal["auto", "none", "lstsq"]
 RIDGE = 1e-2
@@ -62,6 +63,11 @@ def finish(asked: Recover, pruned: Workload, dense: Workload) -> Workload:
     what ``lstsq`` gives is called underdetermined.
     """
     refits, reason = decide(asked, pruned)
+    bar = unfit(pruned, dense) if refits else None
+    if bar and asked == "lstsq":
+        raise ConfigError(f"transform.recover=lstsq: {bar}; use transform.recover=none")
+    if bar:
+        refits, reason = False, f"transform.recover=auto: {bar}"
     lacks = shortfall(pruned, dense) if refits else None
     if lacks:
         refits, reason = asked == "lstsq", f"transform.recover={asked}: {lacks}"
@@ -101,8 +107,8 @@ def gather(name: str, recovered: Workload, dense: Workload, run: Run) -> Moments
     reference = dense.module.get_submodule(name)
     moments = Moments.empty(consumer)
     for k in range(len(recovered.calibration)):
-        args, _ = stop_at(consumer, partial(run, recovered.module, k), "call")
-        moments.add(args[0], stop_at(reference, partial(run, dense.module, k), "output"))
+        args, kwargs = stop_at(consumer, partial(run, recovered.module, k), "call")
+        moments.add(first_tensor(args, kwargs), stop_at(reference, partial(run, dense.module, k), "output"))
     return moments
 
 

@@ -10,16 +10,18 @@ from __future__ import annotations
 import copy
 import zlib
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from icd.contracts import Activations, Workload
 from icd.errors import ConfigError
-from icd.transform.channel import attention_note
+from icd.transform.channel import attention_note, check_scores
 from icd.transform.groups import sites_of
 from icd.transform.order import Order
 from icd.transform.permute import permute, restore
+from icd.watching import watch_consumer
 
 if TYPE_CHECKING:
     import torch
@@ -100,25 +102,27 @@ class Unstructured:
             score = weight.detach().double().abs()
         if norm is not None:
             score = score * norm
+        if weight.any():  # of zeros alone it does not matter which are removed
+            check_scores(f"layer {name}", self.score, score.cpu().numpy())
         order = torch.argsort(score, dim=1, stable=True)
         gone = torch.zeros(rows, cols, dtype=torch.bool, device=weight.device)
         return gone.scatter_(1, order[:, : round(self.sparsity * cols)], True)
 
 
 def input_norms(workload: Workload, names: list[str]) -> dict[str, torch.Tensor]:
-    """Root of the summed squares of each input over the calibration tokens, float64 (in,), by layer."""
+    """Root of the summed squares of each input over the calibration tokens, float64 (in,), by layer.
+
+    ConfigError where a layer is never called.
+    """
     import torch
 
-    squares: dict[str, Any] = dict.fromkeys(names, 0.0)
+    squares: dict[str, Any] = {}
 
-    def keep(name: str) -> Any:
-        def hook(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-            a = args[0].reshape(-1, args[0].shape[-1])  # (tokens, in)
-            squares[name] = squares[name] + a.double().square().sum(0)
+    def see(name: str, x: torch.Tensor) -> None:
+        a = x.reshape(-1, x.shape[-1])  # (tokens, in)
+        squares[name] = squares.get(name, 0.0) + a.double().square().sum(0)
 
-        return hook
-
-    hooks = [workload.module.get_submodule(n).register_forward_pre_hook(keep(n)) for n in names]
+    hooks = [hook for n in names for hook in watch_consumer(workload.module, n, partial(see, n))]
     try:
         with torch.no_grad():
             for batch in workload.calibration:
@@ -126,4 +130,10 @@ def input_norms(workload: Workload, names: list[str]) -> dict[str, torch.Tensor]
     finally:
         for hook in hooks:
             hook.remove()
+    unseen = [name for name in names if name not in squares]
+    if unseen:
+        raise ConfigError(
+            f"transform.score=wanda: the forward never calls {unseen[0]} on the calibration inputs; "
+            "use transform.score=magnitude"
+        )
     return {name: total.sqrt() for name, total in squares.items()}
