@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ import numpy as np
 from icd.contracts import IntArray, Sample
 from icd.samples import read_samples
 from icd.stats.derive import equal
+from icd.tools.recheck.orders import layouts_of, live_of, where
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -90,10 +92,22 @@ def load(folder: Path, *, graphs: bool = True) -> Recorded:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in ``path``; ValueError for anything else, NaN and infinity among it."""
-    value = json.loads(path.read_text("utf-8"), parse_constant=_refuse)
+    try:
+        value = json.loads(path.read_text("utf-8"), parse_constant=_refuse, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path.name}: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path.name}: expected an object, got {type(value).__name__}")
     return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys are there once: readers differ in which of two they take."""
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key {twice!r} is there twice in one object")
+    return out
 
 
 def _refuse(word: str) -> None:
@@ -101,13 +115,10 @@ def _refuse(word: str) -> None:
 
 
 def saved(path: Path) -> Saved:
-    """A file of layouts."""
-    found = read_json(path)
-    layouts, live = (
-        {name: np.asarray(values, np.int32) for name, values in found[key].items()}
-        for key in ("layouts", "live")
-    )
-    return Saved(layouts, live)
+    """A file of layouts; ValueError where one is no permutation: compiled code will read it."""
+    found, name = read_json(path), where(path)
+    layouts = layouts_of(found, name)
+    return Saved(layouts, live_of(found, {site: len(pi) for site, pi in layouts.items()}, name))
 
 
 def differ(recorded: Any, again: Any, path: str) -> list[str]:
