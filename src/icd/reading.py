@@ -11,6 +11,7 @@ import json
 import math
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -89,12 +90,12 @@ def read_json_lines(path: Path) -> list[Any]:
 
 def parse_json(text: str | bytes, name: str, *, finite: bool = True) -> Any:
     """The value of ``text``; Unreadable for no JSON, nesting beyond `DEEPEST`, whole numbers of more than
-    `DIGITS` digits and text that no file can hold (a lone surrogate); with ``finite`` also for figures
-    that are not.
+    `DIGITS` digits, keys that are there twice and text that no file can hold (a lone surrogate); with
+    ``finite`` also for figures that are not.
     """
     figures: dict[str, Any] = {"parse_constant": _no_figure, "parse_float": _finite} if finite else {}
     try:
-        value = json.loads(text, parse_int=_whole, **figures)
+        value = json.loads(text, parse_int=_whole, object_pairs_hook=_once, **figures)
     except RecursionError as error:
         raise Unreadable(f"{name}: nested too deeply; expected at most {DEEPEST} levels") from error
     except ValueError as error:
@@ -172,6 +173,15 @@ def sha256(path: Path) -> str:
 def spelled(size: int) -> str:
     """A size in bytes as people read it."""
     return f"{size / MIB:,.0f} MiB" if size >= MIB else f"{size:,} bytes"
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys are there once: readers differ in which of two they take."""
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key {twice[:40]!r} is there twice in one object")
+    return out
 
 
 def _no_figure(word: str) -> None:

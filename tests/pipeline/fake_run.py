@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import zlib
 from functools import partial
 
 import numpy as np
@@ -20,6 +21,7 @@ from icd.contracts import Sample
 from icd.model.mock import Mock
 from icd.pipeline import measurement, prepare, run
 from icd.pipeline.profiling import profile_arms
+from icd.runtime.masked import Masked
 from icd.stats import width
 from icd.stats.design import building, rounds, seed_of
 from tests.pipeline.test_profiling import asked, written
@@ -69,7 +71,9 @@ class Child:
 
     def __call__(self, stage, arguments, folder, listen, **kwargs):
         if stage == "prepare":
-            prepared = prepare.prepare(tell=lambda event, **fields: None, **arguments)
+            prepared = prepare.prepare(
+                tell=lambda event, **fields: listen({"event": event, **fields}), **arguments
+            )
             device = "cuda:0" if self.gpu else "cpu"
             return dataclasses.replace(prepared, facts={**prepared.facts, "device": device})
         assert stage == "measure"
@@ -117,7 +121,7 @@ class Child:
             "quality": {name: {"metric": "cosine", "value": 0.9, "source": "executed"} for name in names},
             "work": dict.fromkeys(names, WORK),
             "hardware": DEVICE if process == 0 else None,
-            "executed": {name: ran(arguments["prepared"]) for name in names},
+            "executed": {name: ran(arguments, name) for name in names},
             "environment": {"device": arguments["device"]},
         }
 
@@ -157,11 +161,26 @@ class Child:
                     )  # fmt: skip
 
 
-def ran(prepared):
-    """What was executed for any arm."""
-    sites = {row["site"]: [row["channels"], row["channels"]] for row in prepared.facts["sites"]}
-    own = {"engine": "compact", "sites": sites, "source": "measured"}
+def ran(arguments, name):
+    """What was executed for an arm: the tiles of its sites with a live channel, or all (runtime=masked)."""
+    prepared, masked = arguments["prepared"], isinstance(arguments["experiment"].runtime, Masked)
+    arm = next(arm for arm in prepared.arms if arm.name == name)
+    rows = prepared.facts["sites"]
+    widths = {row["site"]: row["channels"] if masked else kept(prepared, arm, row) for row in rows}
+    sites = {row["site"]: [widths[row["site"]], row["channels"]] for row in rows}
+    own = {"engine": "masked" if masked else "compact", "sites": sites, "source": "measured"}
     return {**own, "format": "fp32", "dtype": "float32"}
+
+
+def kept(prepared, arm, row):
+    """Channels in the tiles of ``arm`` that hold a live one; shuffle's order is its first allocation's."""
+    site, size, block = row["site"], row["channels"], row["block"]
+    live = prepared.live[arm.values].get(site, np.ones(size, bool))
+    pi = arm.layouts[site]
+    if arm.shuffled:
+        pi = np.random.default_rng([0, 0, 0, zlib.crc32(site.encode())]).permutation(size)
+    alive = live[pi]
+    return sum(len(alive[k : k + block]) for k in range(0, size, block) if alive[k : k + block].any())
 
 
 def ncu(stage, arguments, folder, listen, *, prefix, timeout_s):
@@ -172,7 +191,7 @@ def ncu(stage, arguments, folder, listen, *, prefix, timeout_s):
     with open(prefix[prefix.index("--log-file") + 1], "w") as log:
         log.write(written([graph for _, graph in whose], served=served))
     graph = {"cuda_graph": True, "cuda_graph_when_timed": False} if arguments["captured"] else {}
-    executed = {arm: {**ran(arguments["prepared"]), **graph} for arm in arguments["arms"]}
+    executed = {arm: {**ran(arguments, arm), **graph} for arm in arguments["arms"]}
     return {"executed": executed, "profiled": whose, "refused": None}
 
 

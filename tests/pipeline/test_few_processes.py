@@ -28,7 +28,7 @@ def test_few_processes_never_pass_a_gate_over_the_cache_and_one_has_no_verdict(t
     "words", [("pipeline=linear",), ("pipeline=dense",), ("pipeline.arms=[linear,iterative]",)]
 )
 def test_runs_that_lack_arms_verify(tmp_path, words):
-    folder, metrics, _ = go(tmp_path / "run", 0.8, 0.8, *FEW, *words)
+    folder, metrics, _ = go(tmp_path / "run", 0.8, 0.8, *FEW, *words, gpu=True)
     assert verify(folder) == []
     assert ("aa" in metrics["compare"]) is ("aa" in metrics["arms"])
     if "iterative" in metrics["arms"]:

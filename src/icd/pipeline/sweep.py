@@ -16,8 +16,12 @@ SCHEMA = "icd.sweep/1"
 
 
 def finished_cells(folder: Path) -> list[Path]:
-    """The run directories of finished cells, by name."""
-    return sorted(f for f in folder.iterdir() if (f / SUMS).is_file() and (f / "metrics.json").is_file())
+    """The run directories of finished cells, by name; a hidden one is still being written, or never was."""
+    return sorted(
+        f
+        for f in folder.iterdir()
+        if not f.name.startswith(".") and (f / SUMS).is_file() and (f / "metrics.json").is_file()
+    )
 
 
 def judge(folder: Path) -> dict[str, Any]:

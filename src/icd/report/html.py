@@ -49,15 +49,21 @@ def drawn_files(folder: Path) -> dict[Path, bytes]:
     return {**plots, Path("report.html"): render(run).encode("utf-8", "backslashreplace")}
 
 
-def render(run: Run) -> str:
-    """The page as text; everything that comes from data is escaped by the template."""
+def render(run: Run, name: str | None = None) -> str:
+    """The page as text; everything that comes from data is escaped by the template.
+
+    The same record gives the same page wherever and whenever it is rendered, so that `icd verify` can
+    compare; only the drawings depend on matplotlib's version, which the page states. ``name``: of the run
+    directory, where it is called otherwise by now.
+    """
     import jinja2
 
     text = resources.files("icd.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
     page = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    return page.from_string(text).render(context(run))
+    own = run.folder.name.removeprefix(".").partition(".unfinished-")[0]
+    return page.from_string(text).render({**context(run), "folder": name or own})
 
 
 def context(run: Run) -> dict[str, Any]:
@@ -91,6 +97,7 @@ def context(run: Run) -> dict[str, Any]:
         "timeline": timeline_plot(run),
         "correlations": correlation_rows(metrics, names),
         "layouts": layout_pictures(run),
+        "drawn_with": drawn_with(),
         "iterations": site_tables.iterations(metrics),
         "solver": tie(solver_sentence(metrics)),
         "rollback": [tie(s) for s in rollback.sentences(metrics)],
@@ -106,9 +113,15 @@ def context(run: Run) -> dict[str, Any]:
         "lock": facts.flatten(run.lock),
         "caveats": [tie(c) for c in (*caveats(metrics, run.env), *rooflines.caveats(metrics))],
         "overrides": facts.overrides(run),
-        "folder": run.folder.name.removeprefix(".").partition(".unfinished-")[0],
         "schema": facts.plain(metrics.get("schema")),
     }
+
+
+def drawn_with() -> str:
+    """The version of matplotlib, on which drawings depend by fractions of a point."""
+    import matplotlib
+
+    return str(matplotlib.__version__)
 
 
 def tie(sentence: str) -> str:

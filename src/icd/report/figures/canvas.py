@@ -56,7 +56,9 @@ def arm_marker(arm: str) -> str:
 
 @contextmanager
 def style(palette: Palette) -> Iterator[None]:
-    """matplotlib's settings for one figure; text stays text, and no name is read as mathematics."""
+    """matplotlib's settings for one figure, whatever the user's own are; text stays text, and no name is
+    read as mathematics.
+    """
     import matplotlib
 
     settings = {
@@ -78,7 +80,9 @@ def style(palette: Palette) -> Iterator[None]:
     colours = {"text.color": palette.ink, "axes.labelcolor": palette.ink, "axes.edgecolor": palette.muted}
     ticks = {"xtick.color": palette.muted, "ytick.color": palette.muted, "grid.color": palette.line}
     labels = {"xtick.labelcolor": palette.ink, "ytick.labelcolor": palette.ink}
-    with matplotlib.rc_context({**settings, **colours, **ticks, **labels}):
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({**settings, **colours, **ticks, **labels})
         yield
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from icd.choices import conf_dir
@@ -20,6 +21,10 @@ KEYS = (
     "derivation", "inputs", "tags", "gates", "elapsed_s",
 )  # fmt: skip
 PUBLISHED = ("mock", "smoke", "strict")
+ENGINES = {"icd.runtime.compact.Compact": "compact", "icd.runtime.masked.Masked": "masked"}
+PLAIN = re.compile(r"\w+/[\w-]+")
+HEX = re.compile(r"[0-9a-f]{16,64}")
+MODEL_TAGS = {"simulated", "reference-scan", "extended-positions"}
 
 
 def configured(run: Recorded) -> list[str]:
@@ -38,9 +43,55 @@ def configured(run: Recorded) -> list[str]:
         *differ([name for name in metrics["arms"] if name != "dense_bf16"], lock["pipeline"]["arms"], "arms"),
         *differ({process["device"] for process in run.env["measured"]} == {config["device"]}, True, "device"),
     ]
+    if lock["runtime"]["_target_"] in ENGINES:
+        own = ENGINES[lock["runtime"]["_target_"]]
+        engines = {name: arm["engine"] for name, arm in metrics["arms"].items()}
+        out += differ(engines, dict.fromkeys(engines, own), "arms.engine")
     asked = lock["precision"].get("format")
     if asked not in (None, "auto"):
         out += differ(config["precision"], asked, "config.precision")
+    return out
+
+
+def chosen(run: Recorded) -> list[str]:
+    """``choices`` of the lock name what its groups hold: the report's command line is made of them."""
+    import yaml
+
+    out = []
+    for group, name in run.lock["choices"].items():
+        path = conf_dir() / str(group) / f"{name}.yaml"
+        if (
+            name is None
+            or group not in run.lock
+            or not PLAIN.fullmatch(f"{group}/{name}")
+            or not path.is_file()
+        ):
+            continue  # a choice of the user's own
+        fields = yaml.safe_load(path.read_text("utf-8"))
+        again = {key: fields[key] for key in ("_target_",) if key in fields}
+        found = {key: run.lock[group].get(key) for key in again}
+        out += differ(found, again, f"config.lock.json: choices.{group}={name}")
+    return out + identified(run)
+
+
+def identified(run: Recorded) -> list[str]:
+    """Ids and digests are of their form, and the model's tags are those that its kind may have."""
+    metrics, lock, out = run.metrics, run.lock["model"], []
+    model = metrics["model"]
+    if not HEX.fullmatch(str(metrics["run_id"])) or len(metrics["run_id"]) != 32:
+        out.append(f"run_id: {metrics['run_id']!r}; expected 32 hexadecimal digits")
+    if not HEX.fullmatch(str(metrics["inputs"]["sha256"])):
+        out.append(f"inputs.sha256: {metrics['inputs']['sha256']!r} is no digest")
+    if model["sha256"] is not None and not HEX.fullmatch(str(model["sha256"])):
+        out.append(f"model.sha256: {model['sha256']!r} is no digest")
+    if not str(lock["_target_"]).startswith("icd."):
+        return out
+    strange = set(model["tags"]) - MODEL_TAGS
+    if not lock.get("extend_positions"):
+        strange |= set(model["tags"]) & {"extended-positions"}
+    out += [f"model.tags: {tag!r} is none that this model can have" for tag in sorted(strange)]
+    if model["weights"] in ("random", "planted") and "seed" in lock and "loader" not in lock:
+        out += differ(model["source"], f"seed {lock['seed']}", "model.source")
     return out
 
 

@@ -6,7 +6,7 @@ the site table, the iterations and the reasons for which they were kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from icd.pipeline.plans import START, accept
 from icd.pipeline.rollback import FOLDER, TAG, reason
 from icd.pipeline.solved import hash_layouts, solver_block, total_cost
 from icd.solver.objective import Objective, evaluate
+from icd.tools.recheck.orders import same_sites
 from icd.tools.recheck.recorded import Recorded, Saved, differ, saved
 
 TERMS = ("T", "C", "Q", "R_align", "R_stab", "J", "W_sum")  # T is None: it needs nets
@@ -100,6 +101,18 @@ def arm_totals(run: Recorded, *, first: bool = False) -> dict[str, dict[str, flo
     return out
 
 
+def sites(run: Recorded) -> list[str]:
+    """Every file of layouts holds a permutation of each site of the record, and of nothing else."""
+    held = [("perm_before.json", run.before), ("perm_after.json", run.after)]
+    old = rejected(run)
+    held += [] if old is None else [(f"{FOLDER}/perm_after.json", old)]
+    names = [row["site"] for row in run.metrics["sites"]]
+    out = [] if len(set(names)) == len(names) else ["sites: a site is there twice"]
+    return out + [
+        problem for file, found in held for problem in same_sites(file, found.layouts, run.metrics["sites"])
+    ]
+
+
 def costs(run: Recorded) -> list[str]:
     """``sites`` and ``solver``: every arm's terms of every site, its live channels and its edges."""
     metrics = run.metrics
@@ -117,6 +130,15 @@ def costs(run: Recorded) -> list[str]:
         out.append("perm_before.json and perm_after.json do not name the same sites and live channels")
     again = solver_block(metrics["sites"], metrics["iterations"], metrics["arms"])
     return out + differ(metrics["solver"], again, "solver")
+
+
+def ended(steps: Sequence[Mapping[str, Any]], max_iters: int) -> list[str]:
+    """The loop ends with a re-permutation that was not kept, or with the last one that was asked for."""
+    if steps[-1]["accepted"] is not False and len(steps) - 1 != max_iters:
+        return [f"iterations: {len(steps) - 1}, the last one kept, and pipeline.max_iters is {max_iters}"]
+    if any(step["accepted"] is False for step in steps[:-1]):
+        return ["iterations: one follows another that was not kept"]
+    return []
 
 
 def iterations(run: Recorded) -> list[str]:
@@ -138,6 +160,7 @@ def iterations(run: Recorded) -> list[str]:
         ok, why = accept(best, step, eps_T=plan["eps_T"], eps_J=plan["eps_J"])
         out += differ([step["accepted"], step["reason"]], [ok, why], f"iterations[{number}]")
         best = step if ok else best
+    out += ended(steps, plan["max_iters"])
     rows = run.metrics["sites"]
     for step, arm, when, layouts in (
         (start, "linear", "start", run.before.layouts),

@@ -40,6 +40,7 @@ UNIT = {
         )
     },
 }
+SIMULATED = ("latency_ms", "energy_j", "l2_served_pct", "dram_bytes_per_token")
 HZ, READ_OF_ALL = 10.0, 0.5  # readings of power a second, and the share of them that has to be there
 EXACT = 1e-9  # relative; figures that one sum gives
 
@@ -77,7 +78,9 @@ def files(
             out.append(f"samples.csv.gz: {s.metric} of {s.arm}: unit {s.unit} or source {s.source}")
             break
     out += places(run, processes)
-    if not run.simulated:
+    if run.simulated:
+        out += computed(run, samples)
+    else:
         out += design(run, samples, processes)
         out += blocks(samples, processes)
         out += [*copies(samples), *clocks(samples), *repetitions(ncu["runs"])]
@@ -88,6 +91,32 @@ def files(
         *profiled(samples, ncu, run.metrics["inputs"]["tokens"]),
         *power(folder, samples, run.lock["measure"]["power_sample_hz"]),
     ]
+
+
+def computed(run: Recorded, samples: Sequence[Sample]) -> list[str]:
+    """Of a simulated device one figure of each metric, arm and allocation, in the order of the arms; and
+    ``aa``, which executes what ``linear`` does, has the same.
+    """
+    names, allocations = list(run.metrics["arms"]), run.lock["measure"]["allocations"]
+    found = [(s.metric, s.allocation, s.order, s.arm, s.process, s.round, s.iteration) for s in samples]
+    kinds = sorted({s.metric for s in samples})
+    again = [
+        (metric, allocation, order, arm, 0, 0, 0)
+        for metric in kinds
+        for allocation in range(allocations)
+        for order, arm in enumerate(names)
+    ]
+    out = [] if kinds == sorted(SIMULATED) else [f"samples.csv.gz: metrics: {', '.join(kinds)}"]
+    if sorted(found) != again:
+        out.append("samples.csv.gz: arms, allocations or their order are not those of the lock")
+    values = {(s.arm, s.metric, s.allocation): s.value for s in samples}
+    if {"linear", "aa"} <= set(names):
+        out += [
+            f"samples.csv.gz: {metric} of aa, allocation {allocation}: not that of linear, and both are one"
+            for (arm, metric, allocation), value in values.items()
+            if arm == "aa" and values.get(("linear", metric, allocation)) != value
+        ]
+    return out
 
 
 def energy(samples: Sequence[Sample]) -> list[str]:

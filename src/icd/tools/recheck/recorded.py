@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from icd.archives import read_layouts, read_square
+from icd.archives import read_square
 from icd.contracts import IntArray, Sample
 from icd.reading import Unreadable
 from icd.reading import read_json as read_any
 from icd.samples import read_samples
 from icd.stats.derive import equal
 from icd.stats.summary import OF_TIMES, Summary
+from icd.tools.recheck.orders import layouts_of, live_of, where
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -111,8 +112,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def saved(path: Path) -> Saved:
-    """A file of layouts."""
-    return Saved(*read_layouts(path))
+    """A file of layouts; ValueError where one is no permutation: compiled code will read it."""
+    found, name = read_json(path), where(path)
+    layouts = layouts_of(found, name)
+    return Saved(layouts, live_of(found, {site: len(pi) for site, pi in layouts.items()}, name))
 
 
 def differ(recorded: Any, again: Any, path: str) -> list[str]:
