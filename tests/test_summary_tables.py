@@ -1,4 +1,4 @@
-"""The tables of docs/SOP.md about summaries are those that benchmarks/statistics wrote, and say what is claimed."""
+"""The tables of docs/SOP.md about summaries are those that benchmarks/statistics wrote, and hold."""
 
 from __future__ import annotations
 
