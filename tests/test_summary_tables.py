@@ -1,4 +1,4 @@
-"""The tables about summaries in docs/SOP.md are those that benchmarks/statistics wrote."""
+"""The tables of docs/SOP.md about summaries are those that benchmarks/statistics wrote, and hold."""
 
 from __future__ import annotations
 

@@ -26,6 +26,10 @@ L2_METRICS = tuple(
     for metric in ("l2_served_pct", "l2_lookup_hit_pct", "dram_bytes_per_token")
     for suffix in SUFFIX.values()
 )
+UNIT: dict[Summary, str] = {
+    "median": "process median of log ratios of times; mean of energy, L2 and DRAM",
+    "mean": "process mean of log ratios",
+}
 ENERGY_METRICS = ("energy_j", "energy_net_j", "watts", "idle_watts")
 
 
@@ -189,7 +193,7 @@ def protocol(
         "processes": len({s.process for s in samples if s.metric == "latency_ms"}),
         "allocations": measure["allocations"],
         "rounds": measure["rounds"],
-        "unit": f"process {summary} of log ratios",
+        "unit": UNIT[summary],
         "stop": measure["stop"],
         "stopped": list(stopped),
         "energy": {
