@@ -140,7 +140,7 @@ def _transform(metrics: Mapping[str, Any]) -> list[str]:
     if whole:
         first = next(iter(whole))
         out.append(
-            f"No layout makes {len(whole)} of the sites faster, for they are not cut ({first}: {whole[first]})."
+            f"No layout makes {len(whole)} of the sites faster: they are not cut ({first}: {whole[first]})."
         )
     recover = dig(metrics, "transform", "recover") or {}
     if recover.get("underdetermined"):
