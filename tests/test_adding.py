@@ -117,13 +117,22 @@ def layer():
     module = torch.nn.Module()
     module.layer = torch.nn.Module()
     module.layer.up, module.layer.down = torch.nn.Linear(4, 8), torch.nn.Linear(8, 4)
-    module.layer.count = 8
+    module.layer.act, module.layer.count = torch.nn.GELU(), 8
     return module
 
 
 def neurons(size=8, up="up", down="down", counts=(), name="neurons"):
     axes = TensorAxis(f"layer.{up}.weight", 0), TensorAxis("layer.down.weight", 1)
     return Site(f"layer.{name}", size, axes, "neurons", f"layer.{down}", tuple(counts))
+
+
+def unquoted(folder):
+    from icd.model.sites_file import read_sites
+
+    (folder / "sites.yaml").write_text(
+        "[{name: a, size: 8, activation: 0.10, axes: [{parameter: b, dim: 0}]}]"
+    )
+    read_sites(folder / "sites.yaml")
 
 
 def declared(*sites):
@@ -167,6 +176,8 @@ MISTAKES = [
     declared(neurons(up="upp")),
     declared(neurons(size=9)),
     declared(neurons(down="dwn")),
+    declared(neurons(down="act")),
+    unquoted,
     declared(neurons(counts=[("layer.width", 1)])),
     declared(neurons(counts=[("layer.count", 2)])),
     declared(neurons(), neurons(size=2, name="first")),
@@ -178,7 +189,7 @@ MISTAKES = [
 
 
 def test_every_documented_mistake_is_made_here():
-    assert len(ROWS) == len(MISTAKES) == 11
+    assert len(ROWS) == len(MISTAKES) == 13
 
 
 @pytest.mark.parametrize(

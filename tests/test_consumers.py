@@ -15,6 +15,7 @@ from icd.model.declared import check_sites
 from icd.pipeline.arms import sliced_layout
 from icd.pipeline.carried import check_carried
 from icd.pipeline.checks import equivalence, relative_error
+from icd.report.caveats import caveats
 from icd.runtime.compact import Compact
 from icd.runtime.masked import Masked
 from icd.transform.channel import Channel
@@ -205,6 +206,8 @@ def test_what_averages_over_a_site_is_permuted_but_kept_whole():
     gathered = permute(pruned, {"n": sliced_layout(pruned.live_mask(given.sites[0]))})
     step = Compact(8, 8).prepare(gathered, FP32, "cpu")
     assert step.executed["sites"] == {"n": [32, 32]} and "LayerNorm" in step.executed["whole"]["n"]
+    (said,) = [c for c in caveats({"arms": {"linear": {"executed": step.executed}}}, {}) if "not cut" in c]
+    assert said.startswith("No layout makes 1 of the sites faster") and "LayerNorm" in said
     assert relative_error(step(), Masked(8, 8).prepare(gathered, FP32, "cpu")()) < 1e-6
 
 

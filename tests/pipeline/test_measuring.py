@@ -6,9 +6,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from icd.contracts import ModelCard, Workload
 from icd.pipeline import measuring
 from icd.pipeline.arms import Prepared
 from icd.pipeline.measuring import load_values
+from icd.pipeline.prepare import _write_values
 from icd.pipeline.prepare import prepare as prepared_by_icd
 from icd.stats.design import rounds, seed_of
 from tests.pipeline.fake_run import experiment
@@ -38,6 +40,31 @@ def test_what_was_not_transformed_is_there_once_and_the_dense_model_keeps_its_ow
 def test_weights_that_the_model_does_not_know_are_refused(tmp_path):
     with pytest.raises(ValueError, match="unknown to the model"):
         load_values(prepared(tmp_path, {"nowhere": torch.ones(1)}))
+
+
+def test_what_a_transform_changed_comes_back_under_every_name_and_in_every_buffer(tmp_path):
+    class Own(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.emb, self.head = torch.nn.Embedding(5, 4), torch.nn.Linear(4, 5, bias=False)
+            self.head.weight = self.emb.weight
+            self.register_buffer("scale", torch.ones(4), persistent=False)
+
+    def workload(factor):
+        module = Own().requires_grad_(False)
+        module.emb.weight.data = factor * torch.arange(20.0).reshape(5, 4)
+        module.scale = factor * torch.ones(4)
+        card = ModelCard("own", "own", 1, "pretrained", "here")
+        return Workload(module, lambda m, x: x["x"], {}, (), card)
+
+    files = _write_values(workload(1), workload(3), tmp_path)
+    model = SimpleNamespace(build=lambda: workload(1))
+    given = SimpleNamespace(model=model, files=files, live={"transformed": {}}, amax={})
+    values = load_values(given)
+    dense, changed = values["dense"].module, values["transformed"].module
+    assert changed.head.weight is changed.emb.weight and dense.head.weight is dense.emb.weight
+    assert torch.equal(changed.emb.weight, 3 * dense.emb.weight)
+    assert torch.equal(changed.scale, torch.full((4,), 3.0)) and torch.equal(dense.scale, torch.ones(4))
 
 
 def test_arms_are_built_in_a_balanced_order_and_measured_and_told_of_in_their_own(tmp_path, monkeypatch):

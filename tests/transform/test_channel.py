@@ -139,3 +139,40 @@ def test_one_channel_of_a_small_site_stays_and_the_record_says_what_went():
     (sentence,) = [c for c in caveats({"transform": out.notes}, {}) if "share" in c]
     assert sentence.startswith("Sites of few channels cannot lose") and sentence.endswith("90%.")
     assert "share" not in channel(sparsity=0.73).apply(workload, None).notes
+
+
+@pytest.mark.parametrize(
+    ("score", "spoil", "said"),
+    [
+        (
+            "wanda",
+            "silent",
+            "site {}: transform.score=wanda gives all 256 scores equal (0), so nothing is weakest",
+        ),
+        ("magnitude", "equal", "site {}: transform.score=magnitude gives all 256 scores equal ("),
+        ("magnitude", "nan", "site {}: transform.score=magnitude gives 1 of 256 scores that are not finite"),
+        ("wanda", "nan", "site {}: transform.score=wanda gives 1 of 256 scores that are not finite"),
+        ("wanda", "infinite", "site {}: transform.score=wanda gives 2 of 256 scores that are not finite"),
+    ],
+)
+def test_scores_that_choose_nothing_are_refused_and_never_sorted(score, spoil, said):
+    workload = mock().build()
+    layer, site = workload.module.layers[0], workload.sites[0]
+    down = layer.down.weight
+    if spoil == "silent":
+        down.data.zero_()
+    elif spoil == "equal":
+        for axis in site.axes:
+            workload.module.get_parameter(axis.parameter).data.fill_(0.5)
+    elif spoil == "nan":
+        down.data[3, 7] = float("nan")
+    else:
+        down.data[:, [2, 9]] = float("inf")
+    activations = collect(mock().build())
+    with pytest.raises(ConfigError) as caught:
+        channel(score=score, groups=["neurons"]).apply(workload, activations)
+    assert str(caught.value).startswith(said.format(site.name))
+    assert str(caught.value).endswith("or use another transform.score")
+    nothing = channel(score=score, groups=["neurons"], sparsity=0.0).apply(workload, activations)
+    assert nothing.live_mask(site).all(), "where nothing goes, nothing has to be chosen"
+    assert channel(score="random", groups=["neurons"]).apply(workload, None).live_mask(site).sum() == 128

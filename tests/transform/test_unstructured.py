@@ -70,3 +70,17 @@ def test_wanda_weighs_a_weight_by_the_norm_of_its_input():
 def test_wanda_without_calibration_inputs_says_what_to_use_instead():
     with pytest.raises(ConfigError, match=r"use transform.score=magnitude"):
         unstructured(score="wanda").apply(replace(mock().build(), calibration=()), None)
+
+
+def test_scores_of_a_layer_that_choose_nothing_are_refused_unless_its_weights_are_zeros():
+    weight = torch.randn(6, 8)
+    with pytest.raises(
+        ConfigError, match=r"layer down: transform.score=wanda gives all 48 scores equal \(0\)"
+    ):
+        unstructured(score="wanda").weakest("down", weight, torch.zeros(8))
+    weight[2, 3] = float("nan")
+    with pytest.raises(
+        ConfigError, match=r"layer down: transform.score=magnitude gives 1 of 48 scores that are not"
+    ):
+        unstructured(score="magnitude").weakest("down", weight, None)
+    assert unstructured(score="magnitude").weakest("down", torch.zeros(6, 8), None).sum() == 24

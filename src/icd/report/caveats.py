@@ -146,11 +146,18 @@ def _statistics(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _transform(metrics: Mapping[str, Any]) -> list[str]:
-    """Sites too small for the share asked for, and a recovery on too little text."""
+    """Sites too small for the share asked for or not to be cut, and a recovery on too little text."""
     out = []
     share = dig(metrics, "transform", "share", "reason")
     if share:
         out.append(f"{share[0].upper()}{share[1:]}.")
+    arms = (metrics.get("arms") or {}).values()
+    whole = {name: said for arm in arms for name, said in (dig(arm, "executed", "whole") or {}).items()}
+    if whole:
+        first = next(iter(whole))
+        out.append(
+            f"No layout makes {len(whole)} of the sites faster: they are not cut ({first}: {whole[first]})."
+        )
     recover = dig(metrics, "transform", "recover") or {}
     if recover.get("underdetermined"):
         out.append(
