@@ -13,6 +13,7 @@ import numpy as np
 from icd import samples as raw
 from icd.contracts import FloatArray, IntArray, Sample
 from icd.errors import ConfigError
+from icd.names import check_file_name
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Run:
 
     def edges(self, site: str) -> tuple[IntArray, IntArray, FloatArray] | None:
         """Rows, columns and weights of the site's co-access graph in dense order; None if not recorded."""
+        check_file_name(site)
         path = self.folder / "W" / f"{site}.npz"
         if not path.is_file():
             return None
