@@ -49,7 +49,7 @@ check: $(VENV)/.dev
 
 ui: $(VENV)/.run
 	@echo "the table of runs: http://127.0.0.1:5000/#/experiments/1/runs"
-	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1
+	MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true $(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1
 
 bench-solver: $(VENV)/.dev
 	$(PIP) -e ".[bench]"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,7 @@ def launch(conf: Path, overrides: list[str]) -> int:
     from hydra._internal.utils import create_config_search_path
     from hydra.core.global_hydra import GlobalHydra
 
+    overrides = [*overrides, *own_folder(conf, overrides)]
     version.setbase("1.3")
     GlobalHydra.instance().clear()
     app = Hydra.create_main_hydra2("icd", create_config_search_path(str(conf)))
@@ -50,6 +53,27 @@ def sweep_dir() -> Path:
     from hydra.core.hydra_config import HydraConfig
 
     return Path(HydraConfig.get().sweep.dir).resolve()
+
+
+def own_folder(conf: Path, overrides: Sequence[str]) -> list[str]:
+    """The override that gives a sweep a folder of its own where its folder is named after the second.
+
+    It is made here, so that two sweeps of one second do not share it; the later one's name gets a number.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import OmegaConf
+
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    sweep = compose_cell(conf, [str(o.input_line) for o in parsed if not o.is_sweep_override()]).hydra.sweep
+    if "${now:" not in str(OmegaConf.to_container(sweep, resolve=False)["dir"]):  # type: ignore[index,call-overload]
+        return []
+    first = Path(str(sweep.dir))
+    for number in count(1):
+        folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return [f"hydra.sweep.dir='{folder}'"]
+    raise AssertionError("unreachable")
 
 
 def finish_sweep(folder: Path, cfg: DictConfig) -> None:

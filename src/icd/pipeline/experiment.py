@@ -9,7 +9,7 @@ from typing import Any
 from icd.contracts import Engine, Graph, Model, PrecisionSpec, Quality, Transform
 from icd.errors import ConfigError, MissingResource
 from icd.measure.hardware import Hardware
-from icd.pipeline.memory import check_host
+from icd.pipeline.memory import check_address_space, check_host
 from icd.pipeline.plans import Pipeline
 from icd.places import data_dir
 from icd.runtime.auto import Auto
@@ -44,6 +44,7 @@ class Experiment:
 
     def check(self) -> None:
         """What no single part can see: missing resources and combinations that cannot be run."""
+        check_address_space()
         data_dir()
         self.model.check()
         footprint = self.model.footprint()

@@ -32,6 +32,8 @@ from icd.measure.meter import open_meter
 GIB = 1 << 30
 BASE = 3 * GIB // 4  # interpreter, torch, transformers, and the waiting parent
 CONTEXT = 3 * GIB // 4  # of CUDA, with its libraries
+ADDRESSES = 6 * GIB // 5  # that are mapped before a model is built, most of them never touched
+ADDRESSES_A_CORE = GIB // 32
 CALIBRATION_TOKENS = 2048  # whose activations are kept at every site
 GRAPH_BYTES = 18_000_000  # of one site's co-access graph: 1.5 million entries of 12 bytes
 DRIVER = Path("/proc/driver/nvidia/version")
@@ -57,6 +59,26 @@ def gpu_bytes(footprint: Footprint, arms: int, element_bytes: int, allocations: 
     each = footprint.params * element_bytes + footprint.activations * max(2, element_bytes) // 4
     in_between = 4 * footprint.params if element_bytes < 2 else 0
     return CONTEXT + copies(arms, allocations) * each + in_between
+
+
+def check_address_space() -> None:
+    """MissingResource where a limit on addresses (``ulimit -v``) is too narrow for the packages alone.
+
+    OpenBLAS tries for ever to map a buffer for each core, inside an import.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    limit, need = (
+        resource.getrlimit(resource.RLIMIT_AS)[0],
+        ADDRESSES + ADDRESSES_A_CORE * (os.cpu_count() or 1),
+    )
+    if limit != resource.RLIM_INFINITY and limit < need:
+        raise MissingResource(
+            f"a process may map {limit / GIB:.1f} GiB here (ulimit -v) and importing torch takes "
+            f"{need / GIB:.1f} GiB of addresses; raise that limit"
+        )
 
 
 def check_host(model: str, footprint: Footprint, arms: int, allocations: int, device: str) -> None:

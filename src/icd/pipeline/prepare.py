@@ -12,6 +12,7 @@ import numpy as np
 from icd.contracts import Footprint, Layouts, Workload
 from icd.model.calibration import collect
 from icd.model.declared import check_sites
+from icd.names import check_file_name
 from icd.pipeline.arms import Arm, Prepared, sliced_layout
 from icd.pipeline.carried import check_carried
 from icd.pipeline.checks import check_device, equivalence, small
@@ -40,6 +41,8 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
     check_memory(experiment, known, device)
     model = experiment.model.resolve()
     dense = model.build()
+    for site in dense.sites:
+        check_file_name(site.name)
     check_sites(dense.module, dense.sites)
     check_weights(dense)
     check_memory(experiment, news(known, dense), device)

@@ -79,7 +79,9 @@ def track(experiment: Experiment, folder: Path, console: Console) -> None:
     note = experiment.tracking.log(folder)
     if note:
         console.say(note)
-        RunLog(folder / LOG).write("tracking", ok=False, reason=errors.without_paths(note))
+        RunLog(folder / LOG).write(
+            "tracking", ok=False, reason=errors.without_paths(note.replace("sqlite:///", "sqlite "))
+        )
         write_sums(folder)
 
 

@@ -13,6 +13,7 @@ from icd import samples as raw
 from icd.archives import read_layouts, read_square
 from icd.contracts import FloatArray, IntArray, Sample
 from icd.errors import ConfigError
+from icd.names import check_file_name
 from icd.reading import Unreadable
 from icd.reading import read_json as read_any
 
@@ -41,11 +42,10 @@ class Run:
 
         ConfigError where the graph cannot be read or is not one of the site's channels.
         """
+        check_file_name(site)
         path = self.folder / "W" / f"{site}.npz"
         if not path.exists():
             return None
-        if path.resolve().parent != (self.folder / "W").resolve():
-            raise Unreadable(f"{site!r} names no file of W")
         graph, size = read_square(path), len(self.before.get(site, ()))
         if graph.shape[0] != size:
             raise Unreadable(f"W/{path.name}: {graph.shape[0]} rows, and its layout has {size} channels")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from icd.errors import MissingResource
+from icd import errors
+from icd.errors import IcdError, MissingResource
 from icd.tracking.projection import SUMS, Projection, project
 from icd.tracking.store import (
     PROBE,
@@ -43,19 +44,11 @@ class MLflow:
 
     def log(self, run_dir: Path) -> str | None:
         """Log a finished run, None when that went well, else a sentence that says how to log it later."""
-        try:
-            self.push(run_dir)
-        except MissingResource as error:
-            return f"{error}; log the run later with: icd sync {run_dir}"
-        return None
+        return _told(lambda: self.push(run_dir), f"log the run later with: icd sync {run_dir}")
 
     def log_sweep(self, folder: Path) -> str | None:
         """Log what a sweep decided into its parent run; None when that went well, else a sentence."""
-        try:
-            self.push_sweep(folder)
-        except MissingResource as error:
-            return f"{error}; log the sweep later with: icd sync {folder}"
-        return None
+        return _told(lambda: self.push_sweep(folder), f"log the sweep later with: icd sync {folder}")
 
     def push(self, run_dir: Path) -> str:
         """Log a finished run and say what was done; a run that is there already is brought up to date.
@@ -116,6 +109,20 @@ class MLflow:
         if self.uri.startswith(("http://", "https://")):
             return None
         return Path(self.artifacts).resolve().as_uri()
+
+
+def _told(push: Callable[[], str], later: str) -> str | None:
+    """None when ``push`` went well, else why it did not: a run is finished whatever its projection meets."""
+    try:
+        push()
+    except Exception as error:  # noqa: BLE001 - said in a sentence, recorded, and left to icd sync
+        why = (
+            str(error)
+            if isinstance(error, IcdError)
+            else f"MLflow failed ({type(error).__name__}: {errors.brief(error)})"
+        )
+        return f"{why}; {later}"
+    return None
 
 
 def _write(client: Any, experiment: str, cell: Projection, state: str) -> str:
