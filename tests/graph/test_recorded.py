@@ -100,3 +100,17 @@ def test_impossible_synthetic_graphs_are_refused(bad):
     fields = {**vars(PLANTED), **bad}
     with pytest.raises(ConfigError, match=next(iter(bad))):
         Synthetic(**fields)
+
+
+@pytest.mark.parametrize("factor", [2.0**600, 2.0**-600, 2.0**1000, 2.0**-1000])
+@pytest.mark.parametrize("normalize", ["sym", "row", "none"])
+def test_a_graph_of_any_unit_is_normalised_as_one_near_1(normalize, factor):
+    dense = np.random.default_rng(0).random((30, 30))
+    dense = dense + dense.T
+    unit = 1.0 if normalize == "row" else factor
+    for build in (
+        lambda A: finish(scipy.sparse.csr_matrix(A), nnz_cap=300, normalize=normalize),
+        lambda A: sparsify(A, per_row=10, nnz_cap=300, normalize=normalize),
+    ):
+        plain, other = build(dense).toarray(), build(dense * factor).toarray()
+        assert other.any() and (other == plain * unit).all()

@@ -106,3 +106,45 @@ def test_tiles_decide_before_j_and_j_decides_between_equal_tiles():
     assert not better({"T": 10.0, "J": 0.0}, {"T": 9.0, "J": 1.0})
     assert better({"T": 9.0, "J": 0.1}, {"T": 9.0, "J": 0.2})
     assert not better({"T": None, "J": 0.2}, {"T": None, "J": 0.2})
+
+
+TERMS = ("T", "C", "Q", "R_align", "R_stab", "J")
+POWERS = [600, 900, -600, -900]
+
+
+def case(size=60, block=8, line=4):
+    rng = np.random.default_rng(5)
+    W = random_graph(size, seed=3)
+    W.data = np.rint(W.data * 100) + 1  # whole numbers from 1 to 101: exact even as multiples of 5e-324
+    pi, previous = rng.permutation(size).astype(np.int32), rng.permutation(size).astype(np.int32)
+    return W, lambda graph: evaluate(graph, None, pi, block=block, line=line, previous=previous)
+
+
+@pytest.mark.parametrize("power", POWERS)
+def test_a_power_of_two_in_every_weight_changes_no_bit_of_the_objective(power):
+    W, judge = case()
+    plain, other = judge(W), judge(W * 2.0**power)
+    assert {k: other[k] for k in TERMS} == {k: plain[k] for k in TERMS}
+    assert other["C_raw"] == plain["C_raw"] * 2.0**power and other["W_sum"] == plain["W_sum"] * 2.0**power
+
+
+@pytest.mark.parametrize("factor", [1e200, 1e-200, 1e155, 1e-155, 3e301, 5e-324])
+def test_scaling_every_weight_changes_no_term_and_each_is_that_of_its_definition(factor):
+    W, judge = case()
+    plain, other = judge(W), judge(W * factor)
+    assert all(other[k] == pytest.approx(plain[k], rel=1e-12, abs=1e-15) for k in TERMS[1:])
+    pi = np.random.default_rng(5).permutation(60).astype(np.int32)
+    assert other["Q"] == pytest.approx(twins.modularity(W.toarray(), pi, 8))
+    assert other["W_sum"] == pytest.approx(float(W.sum()) / 2 * factor)
+    assert modularity(W * factor, pi, block=8) == pytest.approx(other["Q"])
+    assert r_align(W * factor, pi, line=4) == pytest.approx(other["R_align"])
+    assert cost_c(W * factor, pi, line=4, objective=Objective()) == pytest.approx(other["C_raw"])
+
+
+@pytest.mark.parametrize(
+    "pi", [[0, 1, 2], [0, 1, 2, 4], [0, 1, 2, -1], [0, 1, 2, 2], [[0, 1, 2, 3]], [0.0, 1, 2, 3]], ids=str
+)
+def test_what_is_no_layout_of_the_graph_never_reaches_the_kernels(pi):
+    W = sparse.csr_matrix(np.ones((4, 4)) - np.eye(4))
+    with pytest.raises(ValueError, match="layout: expected each of 4 channels"):
+        evaluate(W, None, np.array(pi), block=2, line=1)

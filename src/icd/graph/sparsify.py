@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from icd.errors import ConfigError
+from icd.scaling import exponent, scaled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +29,8 @@ def sparsify(dense: NDArray[Any], *, per_row: int, nnz_cap: int, normalize: Norm
     A = np.array(dense, np.float64)
     D = len(A)
     np.fill_diagonal(A, 0.0)
-    A = _normalised(A, normalize)
+    e = exponent(A)
+    A = scaled(_normalised(scaled(A, e), normalize), -e if normalize != "row" else 0)
     stays = A > 0
     if per_row < D:
         cut = np.partition(A, D - per_row, axis=1)[:, D - per_row]  # (D,) smallest kept value of each row
@@ -50,6 +52,8 @@ def finish(graph: csr_matrix, *, nnz_cap: int, normalize: Normalize) -> csr_matr
     W = csr_matrix(graph, dtype=np.float64, copy=True)
     W.setdiag(0.0)
     W.eliminate_zeros()
+    e = exponent(W.data)
+    W.data = scaled(W.data, e)
     degree = np.asarray(W.sum(axis=1), np.float64).ravel()  # (D,)
     safe = np.where(degree > 0, degree, 1.0)
     if normalize == "sym":
@@ -59,6 +63,7 @@ def finish(graph: csr_matrix, *, nnz_cap: int, normalize: Normalize) -> csr_matr
     elif normalize == "row":
         rows = diags(1.0 / safe) @ W
         W = csr_matrix((rows + rows.T) / 2)
+    W.data = scaled(W.data, -e if normalize != "row" else 0)
     if W.nnz > nnz_cap:
         W.data[W.data <= np.partition(W.data, W.nnz - nnz_cap - 1)[W.nnz - nnz_cap - 1]] = 0.0
         W.eliminate_zeros()

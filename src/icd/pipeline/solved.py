@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from icd.contracts import Layouts
+from icd.scaling import exponent, scaled
 
 KEPT = "kept"  # the name of an initial layout that stays since nothing could be scored in time
 
@@ -20,6 +21,7 @@ KEPT = "kept"  # the name of an initial layout that stays since nothing could be
 def total_cost(costs: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Model-wide cost: T summed in bytes; C, Q and J as means weighted by each site's co-access weight."""
     weight = np.array([cost["W_sum"] for cost in costs.values()], float)
+    weight = scaled(weight, exponent(weight))
     scale = weight.sum() or 1.0
 
     def mean(key: str) -> float:

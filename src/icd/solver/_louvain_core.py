@@ -169,7 +169,8 @@ def quality(indptr: Any, indices: Any, data: Any, strength: Any, labels: Any, re
         for e in range(indptr[i], indptr[i + 1]):
             if labels[indices[e]] == labels[i]:
                 inside += data[e]
-    return inside / mass - resolution * np.sum(total * total) / mass**2
+    share = total / mass  # so that no square overflows or vanishes
+    return inside / mass - resolution * np.sum(share * share)
 
 
 @njit(cache=True, nogil=True)

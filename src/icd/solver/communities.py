@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from icd.scaling import exponent, scaled
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
 KICK = 0.15
+LEVEL_BITS = 12
 
 
 def find_communities(
@@ -52,8 +55,11 @@ Arrays = tuple["NDArray[np.int64]", "NDArray[np.int64]", "NDArray[np.float64]", 
 
 
 def _arrays(W: csr_matrix) -> Arrays:
-    strength = np.asarray(W.sum(axis=1), np.float64).ravel()
-    return W.indptr.astype(np.int64), W.indices.astype(np.int64), W.data.astype(np.float64), strength
+    """The graph, its weights near those of `Problem.levels`, for which the kernels' tolerances are made."""
+    data = scaled(W.data.astype(np.float64), exponent(W.data, 0) - LEVEL_BITS)
+    indptr, indices = W.indptr.astype(np.int64), W.indices.astype(np.int64)
+    strength = np.bincount(np.repeat(np.arange(W.shape[0]), np.diff(indptr)), data, W.shape[0])
+    return indptr, indices, data, np.asarray(strength, np.float64)
 
 
 def _climb(

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from icd.contracts import IntArray, Nets, inverse
+from icd.scaling import exponent, scaled
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -57,26 +58,30 @@ def phi_max(size: int, line: int, objective: Objective) -> float:
 
 def cost_c(W: csr_matrix, pi: IntArray, *, line: int, objective: Objective) -> float:
     """Raw cache-distance cost C, in units of W x lines; nothing is charged within a line."""
-    return _pair_sums(W, pi, 1, line, objective)[0]
+    e = exponent(W.data)
+    return float(np.ldexp(_pair_sums(W, pi, 1, line, objective, e)[0], e))
 
 
 def modularity(W: csr_matrix, pi: IntArray, *, block: int, resolution: float = 1.0) -> float:
     """Newman modularity of the tile blocks, the null term over all pairs; 0 for an empty graph."""
     from icd.solver._objective_core import sum_of_squares_by_block
 
-    total = float(W.sum())
+    e = exponent(W.data)
+    scaled_W = _scaled(W, e)
+    total = float(scaled_W.sum())
     if total == 0.0:
         return 0.0
-    same = _pair_sums(W, pi, block, 1, Objective())[2]
-    strength = np.asarray(W.sum(axis=1), np.float64).ravel()
-    null = sum_of_squares_by_block(strength, inverse(pi), block)
+    same = _pair_sums(W, pi, block, 1, Objective(), e)[2]
+    strength = np.asarray(scaled_W.sum(axis=1), np.float64).ravel()
+    null = sum_of_squares_by_block(strength, positions(pi, W.shape[0]), block)
     return float(2.0 * same / total - resolution * null / total**2)
 
 
 def r_align(W: csr_matrix, pi: IntArray, *, line: int) -> float:
     """Share of co-access weight between channels of different lines, in [0, 1]."""
-    crossing = _pair_sums(W, pi, 1, line, Objective())[1]
-    total = float(W.sum()) / 2.0
+    e = exponent(W.data)
+    crossing = _pair_sums(W, pi, 1, line, Objective(), e)[1]
+    total = float(_scaled(W, e).sum()) / 2.0
     return crossing / total if total else 0.0
 
 
@@ -95,9 +100,8 @@ def tiles(nets: Nets | None, pi: IntArray, *, block: int) -> float | None:
     from icd.solver._objective_core import connectivity
 
     matrix = nets.matrix
-    return float(
-        connectivity(matrix.indptr, matrix.indices, np.asarray(nets.weights, float), inverse(pi), block)
-    )
+    pos = positions(pi, matrix.shape[1])
+    return float(connectivity(matrix.indptr, matrix.indices, np.asarray(nets.weights, float), pos, block))
 
 
 def evaluate(
@@ -116,8 +120,9 @@ def evaluate(
     with which sites are combined. ``T`` is None without nets.
     """
     objective = objective or Objective()
-    c_raw, crossing, _ = _pair_sums(W, pi, block, line, objective)
-    w_sum = float(W.sum()) / 2.0
+    e = exponent(W.data)
+    c_raw, crossing, _ = _pair_sums(W, pi, block, line, objective, e)
+    w_sum = float(_scaled(W, e).sum()) / 2.0
     scale = phi_max(W.shape[0], line, objective) * w_sum
     c = c_raw / scale if scale else 0.0
     q = modularity(W, pi, block=block, resolution=objective.resolution)
@@ -130,8 +135,8 @@ def evaluate(
         "R_align": align,
         "R_stab": stab,
         "J": objective.alpha * c + objective.beta * align + objective.gamma_s * stab - objective.mu * q,
-        "C_raw": c_raw,
-        "W_sum": w_sum,
+        "C_raw": float(np.ldexp(c_raw, e)),
+        "W_sum": float(np.ldexp(w_sum, e)),
     }
 
 
@@ -145,11 +150,36 @@ def better(a: dict[str, Any], b: dict[str, Any]) -> bool:
 
 
 def _pair_sums(
-    W: csr_matrix, pi: IntArray, block: int, line: int, objective: Objective
+    W: csr_matrix, pi: IntArray, block: int, line: int, objective: Objective, e: int
 ) -> tuple[float, float, float]:
+    """The sums of `pair_sums` over W / 2^e; ValueError for a layout of another size, which it cannot see."""
     from icd.solver._objective_core import pair_sums
 
-    sums = pair_sums(
-        W.indptr, W.indices, W.data, inverse(pi), block, line, float(objective.lam), float(objective.tau)
-    )
+    pos = positions(pi, W.shape[0])
+    data = scaled(W.data, e)
+    sums = pair_sums(W.indptr, W.indices, data, pos, block, line, float(objective.lam), float(objective.tau))
     return float(sums[0]), float(sums[1]), float(sums[2])
+
+
+def _scaled(W: csr_matrix, e: int) -> csr_matrix:
+    """W / 2^e, by which no square of a sum overflows or vanishes."""
+    if not e:
+        return W
+    from scipy.sparse import csr_matrix
+
+    return csr_matrix((scaled(W.data, e), W.indices, W.indptr), shape=W.shape)
+
+
+def positions(pi: IntArray, size: int) -> IntArray:
+    """The inverse of ``pi``; ValueError unless it is a permutation of ``size``: compiled code trusts it."""
+    given = np.asarray(pi)
+    if given.shape != (size,) or given.dtype.kind not in "iu" or not _inside(given, size):
+        raise ValueError(f"layout: expected each of {size} channels, got shape {given.shape} or others")
+    pos = inverse(given)
+    if not np.array_equal(pos[given], np.arange(size)):
+        raise ValueError(f"layout: expected each of {size} channels once, got some twice")
+    return pos
+
+
+def _inside(given: IntArray, size: int) -> bool:
+    return not size or (int(given.min()) >= 0 and int(given.max()) < size)

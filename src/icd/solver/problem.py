@@ -111,7 +111,7 @@ def check_graph(W: Any) -> csr_matrix:
         raise ConfigError(f"W: expected a square matrix of channels x channels, got shape {tuple(W.shape)}")
     if W.shape[0] == 0:
         raise ConfigError("W: expected at least one channel, got an empty matrix; drop the site")
-    graph = sparse.csr_matrix(W, dtype=np.float64, copy=True)
+    graph = _well_formed(W, "W", np.float64)
     graph.sum_duplicates()
     narrow_indices(graph)
     if not np.isfinite(graph.data).all():
@@ -120,6 +120,11 @@ def check_graph(W: Any) -> csr_matrix:
         raise ConfigError(
             f"W: expected non-negative weights, got {graph.data.min():g}; build it from absolute values"
         )
+    with np.errstate(over="ignore"):
+        if not np.isfinite(graph.data.sum()):
+            raise ConfigError(
+                "W: expected weights whose sum a float64 holds, got more than 1.8e308; scale them"
+            )
     if np.any(graph.diagonal()):
         raise ConfigError("W: expected a zero diagonal, got self-loops; call W.setdiag(0) first")
     mirror = graph.T.tocsr()
@@ -148,7 +153,7 @@ def check_nets(nets: csr_matrix | BoolArray | Nets | None, size: int) -> Nets | 
         )
     if len(given.shape) != 2 or given.shape[1] != size:
         raise ConfigError(f"nets: expected shape (nets, {size}) as W has, got {tuple(given.shape)}")
-    matrix = sparse.csr_matrix(given, copy=True)
+    matrix = _well_formed(given, "nets", np.bool_)
     matrix.sum_duplicates()
     matrix.eliminate_zeros()
     narrow_indices(matrix)
@@ -158,6 +163,27 @@ def check_nets(nets: csr_matrix | BoolArray | Nets | None, size: int) -> Nets | 
     if not np.isfinite(weights).all() or weights.min(initial=0.0) < 0.0:
         raise ConfigError("nets: expected finite non-negative weights, got others; use bytes of a tile")
     return Nets(matrix, weights)
+
+
+def _well_formed(given: Any, name: str, dtype: type) -> csr_matrix:
+    """A copy as CSR of ``dtype``, in which duplicates are summed.
+
+    ConfigError where numbers are complex, and where indices lead outside, which compiled code would follow.
+    """
+    from scipy import sparse
+
+    if np.iscomplexobj(given):
+        raise ConfigError(f"{name}: expected real numbers, got complex ones")
+    try:
+        if sparse.issparse(given) and given.format in ("csr", "csc", "bsr"):
+            given.check_format(full_check=True)
+        elif sparse.issparse(given) and given.format == "coo":
+            sparse.coo_matrix((given.data, (given.row, given.col)), shape=given.shape)
+        return sparse.csr_matrix(given.astype(dtype), copy=True)
+    except (ValueError, TypeError, IndexError) as error:
+        raise ConfigError(
+            f"{name}: not a matrix ({error}); pass numbers at places inside its shape"
+        ) from error
 
 
 def narrow_indices(matrix: csr_matrix) -> None:
