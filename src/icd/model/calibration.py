@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from icd.calls import input_of
 from icd.contracts import Activations
 
 if TYPE_CHECKING:
@@ -67,13 +68,14 @@ def watch_input(module: torch.nn.Module, site: Site, take: Take) -> list[Any]:
 
     span = slice(site.activation_offset, site.activation_offset + site.size * site.repeat)
 
-    def hook(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-        a = args[0].detach().reshape(-1, args[0].shape[-1])[:, span].float()  # (tokens, D * repeat)
+    def hook(reader: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        x = input_of(reader, args, kwargs).detach()
+        a = x.reshape(-1, x.shape[-1])[:, span].float()  # (tokens, D * repeat)
         grouped = a.reshape(len(a), site.size, site.repeat)
         per_channel = grouped.norm(dim=-1) if site.repeat > 1 else grouped[..., 0].abs()
         take(site, per_channel, a.square().sum(0, dtype=torch.float64))
 
-    return [module.get_submodule(site.activation).register_forward_pre_hook(hook)]
+    return [module.get_submodule(site.activation).register_forward_pre_hook(hook, with_kwargs=True)]
 
 
 def watch_factors(module: torch.nn.Module, site: Site, take: Take) -> list[Any]:

@@ -19,6 +19,7 @@ from icd.pipeline.experiment import Experiment
 from icd.pipeline.layouts import Task, site_costs
 from icd.pipeline.memory import check_gpu, check_host, news
 from icd.pipeline.search import search
+from icd.report.caveats import rejected_refits
 from icd.transform.calibrate import check_calibration, collect_amax
 
 Tell = Callable[..., None]
@@ -52,6 +53,8 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
 
     found = search(experiment, dense, graphs, activations, device, tell)
     transformed, pi0, pi1 = found.transformed, found.pi0, found.pi1
+    for said in rejected_refits(transformed.notes.get("recover") or {}):
+        tell("notice", message=said)
     arms = experiment.pipeline.arms
     layouts: dict[str, Layouts] = {
         "dense": {s.name: np.arange(s.size, dtype=np.int32) for s in dense.sites},

@@ -23,6 +23,7 @@ from icd.tools.recheck.logged import logged
 from icd.tools.recheck.plausible import device
 from icd.tools.recheck.raw import raw
 from icd.tools.recheck.recorded import Recorded, load
+from icd.tools.recheck.recovered import precision, recovered
 from icd.tracking.projection import is_sweep
 
 WITHOUT = "--without-graphs"  # for an archive that leaves out W, the largest part of a run
@@ -31,7 +32,7 @@ TAKEN = " without its graphs (C, Q and J taken as recorded)"
 Check = Callable[[Recorded], list[str]]
 CHECKS: tuple[Check, ...] = (
     raw, statistics, stops, costs, iterations, rollback, configured, asked, device, checked, gated, tagged,
-    logged,
+    logged, recovered, precision,
 )  # fmt: skip
 # what a record that was changed by hand can raise
 UNREADABLE = (IcdError, OSError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError)

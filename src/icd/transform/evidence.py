@@ -1,11 +1,14 @@
-"""Whether calibration tokens are enough to refit a layer: at least as many as it has live inputs.
-
-With fewer, infinitely many weights fit the tokens alike, and the ridge alone chooses among them.
-"""
+"""Which layers a transform has changed the inputs of, and what a refit of one needs."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from icd.contracts import Workload
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 
 def changed_consumers(pruned: Workload, dense: Workload) -> set[str]:
@@ -23,24 +26,17 @@ def changed_consumers(pruned: Workload, dense: Workload) -> set[str]:
     }
 
 
-def calibration_tokens(workload: Workload) -> int:
-    """Tokens of all calibration batches: positions of the first two dimensions of a batch's first input."""
-    shapes = [next(iter(batch.values())).shape for batch in workload.calibration]
-    return sum(int(shape[:2].numel()) for shape in shapes)
+def unsuitable(name: str, consumer: nn.Module) -> str | None:
+    """Why the module ``name`` cannot be refitted at all; None for a linear layer with a weight of its own."""
+    import torch
+
+    if not isinstance(consumer, torch.nn.Linear):
+        return f"{name} is a {type(consumer).__name__}, and linear layers alone are refitted"
+    if "weight" not in dict(consumer.named_parameters(recurse=False)):
+        return f"the weight of {name} is computed from other parameters"
+    return None
 
 
-def shortfall(pruned: Workload, dense: Workload) -> str | None:
-    """A clause that says so where the widest changed consumer has more live inputs than there are tokens.
-
-    Live inputs are the weights that are left in one output row, the most of any row.
-    """
-    live = {}
-    for name in sorted(changed_consumers(pruned, dense)):
-        weight = pruned.module.get_parameter(f"{name}.weight")
-        if weight.dim() == 2:  # what is no linear layer is refused where it would be refitted
-            live[name] = int((weight != 0).sum(1).max())
-    tokens = calibration_tokens(pruned)
-    widest = max(live, key=lambda name: live[name], default="")
-    if not widest or tokens >= live[widest]:
-        return None
-    return f"{tokens} calibration tokens are fewer than the {live[widest]} live inputs of {widest}"
+def live_inputs(weight: torch.Tensor) -> int:
+    """Weights that are left in one output row of ``weight`` (out, in), the most of any row."""
+    return int((weight != 0).sum(1).max())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from icd.calls import input_of
 from icd.contracts import Activations, Workload
 from icd.errors import ConfigError
 from icd.transform.channel import attention_note
@@ -106,19 +107,26 @@ class Unstructured:
 
 
 def input_norms(workload: Workload, names: list[str]) -> dict[str, torch.Tensor]:
-    """Root of the summed squares of each input over the calibration tokens, float64 (in,), by layer."""
+    """Root of the summed squares of each input over the calibration tokens, float64 (in,), by layer.
+
+    ConfigError where a layer is never called on them.
+    """
     import torch
 
-    squares: dict[str, Any] = dict.fromkeys(names, 0.0)
+    squares: dict[str, torch.Tensor] = {}
 
     def keep(name: str) -> Any:
-        def hook(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-            a = args[0].reshape(-1, args[0].shape[-1])  # (tokens, in)
-            squares[name] = squares[name] + a.double().square().sum(0)
+        def hook(layer: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            x = input_of(layer, args, kwargs)
+            a = x.reshape(-1, x.shape[-1])  # (tokens, in)
+            more = a.double().square().sum(0)
+            squares[name] = squares[name] + more if name in squares else more
 
         return hook
 
-    hooks = [workload.module.get_submodule(n).register_forward_pre_hook(keep(n)) for n in names]
+    hooks = [
+        workload.module.get_submodule(n).register_forward_pre_hook(keep(n), with_kwargs=True) for n in names
+    ]
     try:
         with torch.no_grad():
             for batch in workload.calibration:
@@ -126,4 +134,10 @@ def input_norms(workload: Workload, names: list[str]) -> dict[str, torch.Tensor]
     finally:
         for hook in hooks:
             hook.remove()
+    unseen = [name for name in names if name not in squares]
+    if unseen:
+        raise ConfigError(
+            f"transform.score=wanda: the calibration inputs never reach {unseen[0]}; "
+            "use transform.score=magnitude"
+        )
     return {name: total.sqrt() for name, total in squares.items()}
