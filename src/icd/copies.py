@@ -7,12 +7,14 @@ billions of parameters that is most of the time that an arm takes to be prepared
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+T = TypeVar("T")
 
 
 def copied(module: torch.nn.Module, make: Callable[[Tensor], Tensor]) -> torch.nn.Module:
@@ -30,6 +32,16 @@ def copied(module: torch.nn.Module, make: Callable[[Tensor], Tensor]) -> torch.n
 def sharing(module: torch.nn.Module) -> torch.nn.Module:
     """A copy that holds the same memory: for one that exchanges its parameters and writes into none."""
     return copied(module, lambda x: x)
+
+
+def for_one_call(module: torch.nn.Module, rest: T, shared: Iterable[Tensor]) -> tuple[torch.nn.Module, T]:
+    """``module`` and ``rest``, what it is called with, copied together for one call.
+
+    Parameters and the tensors ``shared`` are the same memory, which a forward reads. All that it may write is
+    the copy's own: buffers, attributes, tensors and caches handed over.
+    """
+    memo: dict[int, Any] = {id(x): x for x in (*module.parameters(), *shared)}
+    return copy.deepcopy((module, rest), memo)
 
 
 def converted(module: torch.nn.Module, device: str, dtype: torch.dtype) -> torch.nn.Module:

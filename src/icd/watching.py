@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from icd.calls import input_of
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +25,7 @@ def watch_consumer(module: torch.nn.Module, name: str, see: Callable[[torch.Tens
     if not (isinstance(owner, nn.MultiheadAttention) and last == "out_proj"):
         return [
             consumer.register_forward_pre_hook(
-                lambda _, args, kwargs: see(first_tensor(args, kwargs)), with_kwargs=True
+                lambda layer, args, kwargs: see(input_of(layer, args, kwargs)), with_kwargs=True
             )
         ]
 
@@ -31,13 +33,6 @@ def watch_consumer(module: torch.nn.Module, name: str, see: Callable[[torch.Tens
         see(unprojected(owner).forward(*args, **kwargs)[0])
 
     return [owner.register_forward_hook(before_projection, with_kwargs=True)]
-
-
-def first_tensor(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> torch.Tensor:
-    """The first tensor that a module is called with, by position or by name."""
-    import torch
-
-    return next(x for x in (*args, *kwargs.values()) if isinstance(x, torch.Tensor))
 
 
 def unprojected(attention: torch.nn.MultiheadAttention) -> Any:

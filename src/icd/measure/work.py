@@ -25,6 +25,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from icd.calls import input_of
 from icd.contracts import AccessTrace, Inputs, LinearLike, OwnWork, Step, Work
 
 RATES = {
@@ -83,10 +84,9 @@ class _Counter(TorchDispatchMode):
         def enter(*_: Any) -> None:
             self.inside += 1
 
-        def leave(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+        def leave(called: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
             self.inside -= 1
-            first = args[0] if args else next(iter(kwargs.values()))
-            works = list(say(first, out))
+            works = list(say(input_of(called, args, kwargs), out))
             if id(module) in self.seen:
                 works = [w._replace(bytes=w.bytes - w.weight_bytes, weight_bytes=0.0) for w in works]
             self.seen.add(id(module))

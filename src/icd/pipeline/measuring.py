@@ -22,6 +22,7 @@ from icd.pipeline.device import enter
 from icd.pipeline.energy import SIMULATED, add_energy, open_energy
 from icd.pipeline.experiment import Experiment
 from icd.pipeline.judging import describe, judge
+from icd.pipeline.ran import check_ran
 from icd.pipeline.simulating import simulate_steps
 from icd.pipeline.timing import Timing
 from icd.stats.design import building, seed_of
@@ -82,6 +83,7 @@ def measure(
             if process == 0:
                 quality = judge(experiment, values["dense"], steps)
                 work = count_work(steps, values["dense"].inputs)
+                check_ran(executed, work, str(experiment.lock["precision"].get("on_missing")))
         if simulated:
             samples += simulate_steps(experiment, steps, values["dense"], allocation)
             continue

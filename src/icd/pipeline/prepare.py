@@ -22,6 +22,7 @@ from icd.pipeline.layouts import Task, site_costs
 from icd.pipeline.memory import check_gpu, check_host, news
 from icd.pipeline.search import search
 from icd.pipeline.soundness import check_activations, check_answers, check_weights
+from icd.report.caveats import rejected_refits
 from icd.tensors import stored
 from icd.transform.calibrate import check_calibration, collect_amax
 
@@ -63,6 +64,8 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
 
     found = search(experiment, dense, graphs, activations, device, tell)
     transformed, pi0, pi1 = found.transformed, found.pi0, found.pi1
+    for said in rejected_refits(transformed.notes.get("recover") or {}):
+        tell("notice", message=said)
     arms = experiment.pipeline.arms
     layouts: dict[str, Layouts] = {
         "dense": {s.name: np.arange(s.size, dtype=np.int32) for s in dense.sites},

@@ -15,6 +15,7 @@ BADGES = {
     "random-weights": "weights are random, not trained: quality and structure say nothing about a real model",
     "simulated": "figures that no device was measured for; they pass no measured gate",
     "emulated": "values were rounded to a precision that the device cannot execute, and computed in float32",
+    "precision-not-executed": "in some arm no layer ran in the precision asked for; no gate passes",
     "time-limited": "the solver hit its time budget: the same seed may give another layout elsewhere",
     "rolled-back": "no re-permutation was kept; iterative runs linear's layout",
     "rolled-back-by-measurement": "the new layout measured worse and was rolled back; see the section on it",
@@ -33,6 +34,7 @@ BADGES = {
     "shared-gpu": "other processes computed on the GPU while this was measured",
     "throttled": "the device lowered its clocks while measuring",
 }
+DTYPE = {"bf16": "bfloat16", "fp16": "float16", "fp8": "float8_e4m3fn", "int8": "int8"}
 UNKNOWN_BADGE = "recorded by the run"
 ENOUGH_UNITS = 5
 FEW_ROUNDS = 3  # rounds of a process, below which a median leaves none out
@@ -61,6 +63,7 @@ def caveats(metrics: Mapping[str, Any], env: Mapping[str, Any]) -> list[str]:
         out.append(
             "Latency, L2 and energy marked simulated come from a model of the device, not from a device."
         )
+    out += _precision(metrics)
     if dig(metrics, "model", "weights") == "planted":
         out.append(
             "The weights are planted: made so that a better order of channels exists. They test the method "
@@ -145,8 +148,29 @@ def _statistics(metrics: Mapping[str, Any]) -> list[str]:
     return out
 
 
+def _precision(metrics: Mapping[str, Any]) -> list[str]:
+    """Arms of which no layer, or less than half of the weight bytes, ran in the precision asked for."""
+    out = []
+    asked = dig(metrics, "config", "precision")
+    if "precision-not-executed" in (metrics.get("tags") or ()):
+        out.append(
+            f"The precision was not executed: in some arm no layer ran in {asked}. Latencies are those of "
+            "what ran instead, which is recorded for every arm."
+        )
+    for name, arm in (metrics.get("arms") or {}).items():
+        found = dig(arm, "executed", "weight_bytes") or {}
+        most, total = dig(arm, "executed", "dtype"), sum(found.values())
+        own = found.get(DTYPE.get(str(dig(arm, "executed", "format")), ""), 0)
+        if own and 2 * own < total:
+            out.append(
+                f"In arm {name} {100 * own / total:.0f} % of the bytes of multiplied weights are in {asked}; "
+                f"most are in {most}."
+            )
+    return out
+
+
 def _transform(metrics: Mapping[str, Any]) -> list[str]:
-    """Sites too small for the share asked for or not to be cut, and a recovery on too little text."""
+    """Sites too small for the share asked for or not to be cut, what recovery lacked or rejected."""
     out = []
     share = dig(metrics, "transform", "share", "reason")
     if share:
@@ -159,11 +183,24 @@ def _transform(metrics: Mapping[str, Any]) -> list[str]:
             f"No layout makes {len(whole)} of the sites faster: they are not cut ({first}: {whole[first]})."
         )
     recover = dig(metrics, "transform", "recover") or {}
-    if recover.get("underdetermined"):
+    out += rejected_refits(recover)
+    if recover.get("underdetermined"):  # in records of earlier versions
         out.append(
             f"The recovery is underdetermined ({recover['reason']}): it may fit the calibration text alone."
         )
     return out
+
+
+def rejected_refits(recover: Mapping[str, Any]) -> list[str]:
+    """How many refits of the recovery were not kept, and why the first was not."""
+    rows = recover.get("consumers") or ()
+    lost = [row for row in rows if not row.get("kept", True)]
+    if not lost:
+        return []
+    return [
+        f"Recovery kept {len(rows) - len(lost)} of {len(rows)} refits; the other layers stay as they were "
+        f"pruned, the first because {lost[0]['reason']}."
+    ]
 
 
 def _missing(metrics: Mapping[str, Any]) -> list[str]:

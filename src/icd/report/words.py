@@ -50,6 +50,7 @@ def verdict(metrics: Mapping[str, Any]) -> Verdict:
     block = compared[name].get("latency") or {}
     word = "SIMULATED" if block.get("source") == "simulated" else block.get("verdict") or "NO VERDICT"
     loop = LOOP if "reference-scan" in (metrics.get("tags") or ()) else ""
+    loop += NOT_EXECUTED if "precision-not-executed" in (metrics.get("tags") or ()) else ""
     first = f"{first.removesuffix('.')}; {loop}{quality_words(metrics, name)}."
     sentences = (first, mean_beside(block, alike=True), rollback_sentence(metrics), floor_sentence(metrics))
     return Verdict(
@@ -58,6 +59,7 @@ def verdict(metrics: Mapping[str, Any]) -> Verdict:
 
 
 LOOP = "the scan ran as a Python loop over time, so no latency of this run is to be published; "
+NOT_EXECUTED = "no layer ran in the precision asked for, so this says nothing of it; "
 NO_ITERATIVE = (
     "This run has no iterative arm, so it does not say whether re-optimising the layout after the "
     "compression is worth anything; pipeline=iterative asks that."

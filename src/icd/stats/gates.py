@@ -21,7 +21,12 @@ from icd.stats.interval import LEVEL, t_test
 ONE_SIDED = (1 - LEVEL) / 2
 TOLERANCE = 1e-9  # rounding error of a computed cost
 LOOP = "the scan ran as a Python loop over time, whose figures are not to be published"
-REFUSED = {"unpaired": "unpaired run", "reference-scan": LOOP}  # tags whose measured figures pass no gate
+NOT_EXECUTED = "no layer of an arm ran in the precision asked for, whose figures these are not"
+REFUSED = {  # tags whose measured figures pass no gate
+    "unpaired": "unpaired run",
+    "reference-scan": LOOP,
+    "precision-not-executed": NOT_EXECUTED,
+}
 
 
 class _Rule(NamedTuple):

@@ -30,6 +30,7 @@ from icd.tools.recheck.plausible import device
 from icd.tools.recheck.raw import raw
 from icd.tools.recheck.reasons import reasons
 from icd.tools.recheck.recorded import Recorded, load
+from icd.tools.recheck.recovered import precision, recovered
 from icd.tools.recheck.scores import scores
 from icd.tools.recheck.sweeps import cells
 from icd.tools.recheck.tiles import tiles
@@ -44,7 +45,7 @@ FIRST: tuple[Check, ...] = (sites, graphs)
 OF_GRAPHS: tuple[Check, ...] = (statistics, costs, iterations, rollback, scores, tiles)
 CHECKS: tuple[Check, ...] = (
     files, *FIRST, raw, statistics, stops, reasons, costs, iterations, scores, tiles, rollback, configured,
-    chosen, asked, device, checked, gated, tagged, logged,
+    chosen, asked, device, checked, gated, tagged, logged, recovered, precision,
 )  # fmt: skip
 FILE_FIRST = re.compile(
     r"[^\s:]+\.(json|csv|gz|html|yaml|log|png|npz|npy)\b|SHA256SUMS|[^\s:]+: no run writes"

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from icd.calls import input_of
 from icd.contracts import Workload
 from icd.errors import ConfigError
 
@@ -66,14 +67,16 @@ def collect_amax(workload: Workload) -> dict[str, float]:
     found: dict[str, torch.Tensor] = {}
 
     def keep(name: str) -> Any:
-        def hook(_: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-            largest = args[0].detach().abs().amax().float()
+        def hook(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            largest = input_of(layer, args, kwargs).detach().abs().amax().float()
             found[name] = torch.maximum(found[name], largest) if name in found else largest
 
         return hook
 
     linears = {name: m for name, m in linear_layers(workload.module).items() if replaceable(m)}
-    hooks = [linear.register_forward_pre_hook(keep(name)) for name, linear in linears.items()]
+    hooks = [
+        linear.register_forward_pre_hook(keep(name), with_kwargs=True) for name, linear in linears.items()
+    ]
     try:
         with torch.inference_mode():
             for batch in workload.calibration:

@@ -56,6 +56,27 @@ def obstacle(format: str, device: str) -> str:
     return "" if engine() != "none" else "torch was built without a quantized engine"
 
 
+def unfit(module: nn.Module, any_width: bool) -> str:
+    """Why no layer of ``module`` can run in eight bits; empty where one can.
+
+    ``any_width``: of torch's own dynamic int8, which takes layers that the other kernels refuse.
+    """
+    layers = linear_layers(module).values()
+    if not layers:
+        return "the model has no linear layer"
+    own = [layer for layer in layers if replaceable(layer)]
+    if not own:
+        return "all linear layers of the model are of classes made of torch's, which compute otherwise"
+    if not any_width and not any(fits(layer) for layer in own):
+        return f"no linear layer of the model has an input and an output width that {MULTIPLE} divides"
+    return ""
+
+
+def fits(layer: nn.Linear) -> bool:
+    """Whether the eight-bit kernels take a layer's widths."""
+    return not (layer.in_features % MULTIPLE or layer.out_features % MULTIPLE)
+
+
 class EightBitLinear(nn.Module):
     """``x W' + bias`` with W (out, in) and x rounded to ``format``; output in ``dtype``.
 
@@ -87,9 +108,9 @@ class EightBitLinear(nn.Module):
         self.register_buffer("input_scale", static_scale(linear, format, static))
         self.register_buffer("one", torch.ones((), device=scale.device))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., in) to (..., out)."""
-        rows = x.reshape(-1, self.in_features)
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """(..., in) to (..., out); called as torch calls its own, by keyword too."""
+        rows = input.reshape(-1, self.in_features)
         values, scale = quantise_input(rows, self.format, self.scales, self.input_scale)
         if len(self.spans) > 1:
             out = self._groups(values, scale)
@@ -97,7 +118,7 @@ class EightBitLinear(nn.Module):
             out = self._fp8(values, scale)
         else:
             out = self._scaled(self._int8(values, self.weight) * scale * self.scale)
-        return out.reshape(*x.shape[:-1], self.out_features)
+        return out.reshape(*input.shape[:-1], self.out_features)
 
     def _groups(self, values: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
         """One product a column group, each by its own weight scales, summed in float32."""
@@ -179,9 +200,9 @@ class DynamicInt8Linear(Called):
         bias = None if linear.bias is None else linear.bias.detach().float()
         self.packed = packed(linear.weight.detach().float(), bias)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
         """(..., in) float32 to (..., out)."""
-        return torch.ops.quantized.linear_dynamic(x, self.packed, reduce_range=self.seven_bits)
+        return torch.ops.quantized.linear_dynamic(input, self.packed, reduce_range=self.seven_bits)
 
 
 def on_cuda(
@@ -195,7 +216,7 @@ def on_cuda(
     """``module`` (float32, changed in place) in ``dtype`` with its linear layers in ``format``."""
 
     def make(layer: nn.Linear) -> nn.Module | None:
-        if layer.in_features % MULTIPLE or layer.out_features % MULTIPLE:
+        if not fits(layer):
             return None
         return EightBitLinear(layer, format, scales, dtype, group, static)
 

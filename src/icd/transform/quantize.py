@@ -5,6 +5,11 @@ CPU with the rest in float32 (`icd.transform.executed`).
 
 Simulated means: weights and inputs of every linear layer are rounded to the format's values and the
 arithmetic runs in float32. Quality is then real; latency, L2 and energy are not, and say so.
+
+The record says what ran, not what was asked for: ``dtype`` is the type of most bytes of the weights that a
+forward multiplies by. A format in which no layer of a model can run is refused or simulated like one that
+the device cannot execute; where there is nothing to simulate either, the model runs as it is, and a tag and
+the gates tell (`icd.pipeline.tags`).
 """
 
 from __future__ import annotations
@@ -20,6 +25,13 @@ if TYPE_CHECKING:
     import torch
 
 Format = Literal["auto", "fp32", "bf16", "fp16", "fp8", "int8"]
+DTYPE: dict[str, str] = {
+    "fp32": "float32",
+    "bf16": "bfloat16",
+    "fp16": "float16",
+    "fp8": "float8_e4m3fn",
+    "int8": "int8",
+}
 BYTES: dict[str, int] = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 1, "int8": 1}
 SPELT = {"row": "one a token, dynamic", "tensor": "one a call, dynamic", "static": "one a layer, static"}
 # largest error of a timed step against its float32 masked model, as a share of the largest output:
@@ -88,7 +100,10 @@ class Precision:
 
     def check(self, device: str) -> None:
         """MissingResource where the format cannot be executed on ``device`` and must not be simulated."""
-        reason = self._obstacle(device)
+        self._refuse(self._obstacle(device), device)
+
+    def _refuse(self, reason: str, device: str) -> None:
+        """MissingResource where there is a ``reason`` and nothing must be simulated."""
         if reason and self.on_missing == "fail":
             raise MissingResource(
                 f"precision={self.resolve(device)} cannot be executed on {device} ({reason}) and "
@@ -116,30 +131,52 @@ class Precision:
         """A copy of ``module`` on ``device`` in this precision, and the record of what it executes."""
         import torch
 
+        from icd.transform.executed import unfit
+
         name = self.resolve(device)
         asked = {"asked": self.format, "format": name}
-        reason = self._obstacle(device)
-        if not reason and name in ("fp32", "bf16", "fp16"):
-            dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
-            return converted(module, device, dtype), {
-                **asked,
-                "dtype": str(dtype).removeprefix("torch."),
-                "source": "measured",
-            }
+        if name in ("fp32", "bf16", "fp16"):
+            return self._whole(converted(module, device, getattr(torch, DTYPE[name])), name, device, asked)
         copied = converted(module, device, torch.float32)
-        if not reason:
-            return self._eight_bits(copied, name, device, asked)
-        self.check(device)
+        reason = self._obstacle(device) or unfit(copied, self._takes_any_width(device))
+        self._refuse(reason, device)
+        if reason:
+            return self._simulated(copied, name, reason, device, asked)
+        return self._eight_bits(copied, name, device, asked)
+
+    def _takes_any_width(self, device: str) -> bool:
+        """Whether torch's own dynamic int8 runs, which has neither groups nor static scales."""
+        return not (device.startswith("cuda") or self.group or self.static)
+
+    def _whole(
+        self, module: torch.nn.Module, name: str, device: str, asked: dict[str, Any]
+    ) -> tuple[torch.nn.Module, dict[str, Any]]:
+        """``module``, converted as a whole, and what its weights are in."""
+        record = {**asked, **stored(module), "source": "measured"}
+        if name == "fp32":
+            del record["weight_bytes"]  # nothing else was asked for
+        elif DTYPE[name] not in record["weight_bytes"]:
+            reason = f"no parameter of the model became {DTYPE[name]}"
+            self._refuse(reason, device)
+            record["reason"] = f"nothing ran in {name}: {reason}"
+        return module, record
+
+    def _simulated(
+        self, module: torch.nn.Module, name: str, reason: str, device: str, asked: dict[str, Any]
+    ) -> tuple[torch.nn.Module, dict[str, Any]]:
+        """The float32 copy ``module`` with rounded linear layers; a model without runs in float32 alone."""
         from icd.transform.rounding import round_linears
 
-        rounded, layers = round_linears(copied, name, self.scales, self.group, self.static)
+        rounded, layers = round_linears(module, name, self.scales, self.group, self.static)
+        values = any(kind.startswith("rounded") for kind in layers)
+        said = f"{name} values, float32 arithmetic: no executed" if values else "float32: no"
         return rounded, {
             **asked,
-            "dtype": "float32",
-            "source": "simulated",
+            **stored(rounded),
+            "source": "simulated" if values else "measured",
             **self._spell(self.scales),
             "layers": layers,
-            "reason": f"{name} values, float32 arithmetic: no executed {name} on {device} ({reason})",
+            "reason": f"{said} {name} on {device} ({reason})",
         }
 
     def _eight_bits(
@@ -150,8 +187,7 @@ class Precision:
 
         from icd.transform.executed import MULTIPLE, on_cpu, on_cuda
 
-        cuda = device.startswith("cuda")
-        torch_s_own = not (cuda or self.group or self.static)
+        cuda, torch_s_own = device.startswith("cuda"), self._takes_any_width(device)
         if cuda:
             module, layers = on_cuda(module, name, self.scales, torch.bfloat16, self.group, self.static)
         else:
@@ -159,7 +195,7 @@ class Precision:
         other = "bfloat16" if cuda else "float32"
         record = {
             **asked,
-            "dtype": "float8_e4m3fn" if name == "fp8" else "int8",
+            **stored(module),
             "other_dtype": other,
             "source": "measured",
             **self._spell("tensor" if torch_s_own else self.scales),
@@ -181,3 +217,11 @@ class Precision:
             "group_size": self.group,
             "calibration": self.calibration,
         }
+
+
+def stored(module: torch.nn.Module) -> dict[str, Any]:
+    """For the record: ``weight_bytes`` by type, and the ``dtype`` of most; float32 where a model has none."""
+    from icd.transform.ran import weight_bytes
+
+    found = weight_bytes(module)
+    return {"dtype": next(iter(found), "float32"), "weight_bytes": found}

@@ -10,15 +10,22 @@ For one consumer ``y = V a + c`` (an FFN's second matrix, an attention's output 
 the new weight and bias minimise ``|a V' + c - y|^2 + s |V - V0|^2``: what calibration does not tell
 stays as it was pruned. Layers follow one another, so later ones make up for what earlier ones lost. The
 layer-wise least squares of model compression (Optimal Brain Compression, Frantar et al. 2022, arXiv
-2208.11580), with the mask given. Gram matrices are summed batch by batch in float64, so their memory depends
-on the width alone; beside them one hidden state a calibration token is kept (`icd.transform.walk`).
-Everything happens in dense order: the result does not depend on a layout.
+2208.11580), with the mask given.
+
+A fit describes the tokens that it was made of, and on few of them it does harm elsewhere. So a fifth of the
+tokens is held out (`icd.transform.moments`), and a refit is kept only where the layer then misses less of
+what the dense one gives on those; else the layer stays as it was pruned, and the record says why. When all
+are done, the model's outputs are judged in the same way: refits that help their layers may still add up to
+harm.
+
+Gram matrices are summed batch by batch in float64, so their memory depends on the width alone; beside them
+one hidden state a calibration token is kept (`icd.transform.walk`). Everything happens in dense order: the
+result does not depend on a layout.
 """
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -26,14 +33,17 @@ import numpy as np
 import torch
 from torch import nn
 
+from icd.calls import input_of
 from icd.contracts import Workload
 from icd.errors import ConfigError
-from icd.transform.evidence import changed_consumers, shortfall, unfit
-from icd.transform.walk import Run, stop_at, walk
-from icd.watching import first_tensor
+from icd.transform.evidence import changed_consumers, live_inputs, unsuitable
+from icd.transform.moments import PART, Moments, held_of_each
+from icd.transform.walk import Run, forward, stop_at, walk
 
 Recover = Literal["auto", "none", "lstsq"]
 RIDGE = 1e-2
+WORSE = "the model's outputs would miss more on calibration sequences held out"
+NOTHING = "nothing that a layer reads was removed"
 
 
 def decide(asked: Recover, workload: Workload) -> tuple[bool, str]:
@@ -59,57 +69,103 @@ def decide(asked: Recover, workload: Workload) -> tuple[bool, str]:
 def finish(asked: Recover, pruned: Workload, dense: Workload) -> Workload:
     """``pruned``, recovered where that is to be; both in dense order. ``notes["recover"]`` says it.
 
-    With fewer calibration tokens than live inputs (`icd.transform.evidence`) ``auto`` refits nothing, and
-    what ``lstsq`` gives is called underdetermined.
+    ConfigError where ``lstsq`` was asked for and a consumer cannot be refitted; ``auto`` leaves it alone.
     """
     refits, reason = decide(asked, pruned)
-    bar = unfit(pruned, dense) if refits else None
-    if bar and asked == "lstsq":
-        raise ConfigError(f"transform.recover=lstsq: {bar}; use transform.recover=none")
-    if bar:
-        refits, reason = False, f"transform.recover=auto: {bar}"
-    lacks = shortfall(pruned, dense) if refits else None
-    if lacks:
-        refits, reason = asked == "lstsq", f"transform.recover={asked}: {lacks}"
     note: dict[str, Any] = {"asked": asked, "method": "none", "reason": reason}
     if refits:
-        pruned, done = recover(pruned, dense)
-        note |= done | ({"underdetermined": True} if lacks else {})
+        recovered, rows = recover(pruned, dense, strict=asked == "lstsq")
+        note |= {"ridge": RIDGE, "held_out": 1 / PART, "consumers": rows}
+        if any(row["kept"] for row in rows):
+            note["outputs"] = outputs_judged(pruned, recovered, dense)
+            if not note["outputs"]["kept"]:
+                rows = note["consumers"] = [{**row, "kept": False, **reject(row)} for row in rows]
+        if any(row["kept"] for row in rows):
+            note["method"], pruned = "lstsq", recovered
+        else:
+            note["reason"] = f"transform.recover={asked}: {why_none(rows)}"
     return pruned.with_module(pruned.module, notes={**pruned.notes, "recover": note})
 
 
-def recover(pruned: Workload, dense: Workload) -> tuple[Workload, dict[str, Any]]:
-    """A copy of ``pruned`` with the consumers of changed sites refitted, and the record of it.
+def reject(row: dict[str, Any]) -> dict[str, Any]:
+    """The reason of a refit that was taken back with all others."""
+    return {"reason": WORSE} if row["kept"] else {}
 
-    Both workloads are in dense order. The record holds ``consumers``, a row each: ``module``, ``tokens``
-    and the share of the dense output's variance that is missed, ``missed_before`` and ``missed_after``.
+
+def outputs_judged(pruned: Workload, recovered: Workload, dense: Workload) -> dict[str, Any]:
+    """The model's outputs on the tokens held out: ``missed_before`` and ``missed_after``, shares of the dense
+    outputs' variance, and whether the refits are ``kept``.
+    """
+    errors, held = np.zeros(2), []
+    with torch.no_grad():
+        for batch, out in zip(dense.calibration, held_of_each(dense.calibration), strict=True):
+            wanted, *found = (rows_of(forward(w, w.module, batch)) for w in (dense, pruned, recovered))
+            chosen = out(len(wanted)).to(wanted.device)
+            errors += [float((y - wanted)[chosen].square().sum()) for y in found]
+            held.append(wanted[chosen])
+    outputs = torch.cat(held)
+    variance = float((outputs - outputs.mean(0)).square().sum())
+    before, after = errors / variance if variance > 0 else errors
+    return {"missed_before": float(before), "missed_after": float(after), "kept": bool(after < before)}
+
+
+def rows_of(out: torch.Tensor) -> torch.Tensor:
+    """``out`` (..., width) as float64 (tokens, width)."""
+    return out.reshape(-1, out.shape[-1] if out.dim() else 1).double()
+
+
+def why_none(rows: list[dict[str, Any]]) -> str:
+    """Why no refit was kept, in the words of the first."""
+    if not rows:
+        return NOTHING
+    others = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
+    return f"no refit was kept; {rows[0]['reason']}{others}"
+
+
+def recover(pruned: Workload, dense: Workload, strict: bool = True) -> tuple[Workload, list[dict[str, Any]]]:
+    """A copy of ``pruned`` with the consumers of changed sites refitted where that helps, and a row of each.
+
+    Both workloads are in dense order. A row holds ``module`` and whether the refit was ``kept``, else the
+    ``reason``; what was fitted has `judged`'s figures as well. A consumer that cannot be refitted is refused
+    with ConfigError where ``strict``.
     """
     out = pruned.with_module(copy.deepcopy(pruned.module))
     changed = changed_consumers(pruned, dense)
     rows: list[dict[str, Any]] = []
+
+    def leave(name: str, reason: str) -> None:
+        if strict:
+            raise ConfigError(f"transform.recover=lstsq: {reason}; use transform.recover=auto or none")
+        rows.append({"module": name, "kept": False, "reason": reason})
+
     with torch.no_grad():
-        for prefix, run in walk(out):
+        for prefix, run in walk(out) if changed else ():
             for name in called(out.module, sorted(c for c in changed if c.startswith(prefix)), run):
-                consumer = out.module.get_submodule(name)
-                if not isinstance(consumer, nn.Linear):
-                    raise ConfigError(
-                        f"transform.recover=lstsq refits linear layers and {name} is a "
-                        f"{type(consumer).__name__}; use transform.recover=none"
-                    )
-                moments = gather(name, out, dense, run)
-                rows.append({"module": name, "tokens": moments.n, **refit(consumer, moments)})
-    return out, {"method": "lstsq", "ridge": RIDGE, "consumers": rows}
+                consumer: Any = out.module.get_submodule(name)
+                reason = unsuitable(out.module, name)
+                if reason:
+                    leave(name, reason)
+                else:
+                    rows.append({"module": name, **refit(name, consumer, *gather(name, out, dense, run))})
+    for name in sorted(changed - {row["module"] for row in rows}):
+        leave(name, f"the forward never calls {name}")
+    return out, rows
 
 
-def gather(name: str, recovered: Workload, dense: Workload, run: Run) -> Moments:
-    """Moments of the consumer ``name``: its inputs in one model, its outputs in the other."""
+def gather(name: str, recovered: Workload, dense: Workload, run: Run) -> tuple[Moments, Moments]:
+    """Moments of the consumer ``name``, to fit and held out: inputs in one model, outputs in the other."""
     consumer: Any = recovered.module.get_submodule(name)
     reference = dense.module.get_submodule(name)
-    moments = Moments.empty(consumer)
-    for k in range(len(recovered.calibration)):
-        args, kwargs = stop_at(consumer, partial(run, recovered.module, k), "call")
-        moments.add(first_tensor(args, kwargs), stop_at(reference, partial(run, dense.module, k), "output"))
-    return moments
+    fitted, held = Moments.empty(consumer), Moments.empty(consumer)
+    for k, out in enumerate(held_of_each(recovered.calibration)):
+        call = stop_at(consumer, partial(run, recovered.module, k), "call")
+        y = stop_at(reference, partial(run, dense.module, k), "output")
+        a = input_of(consumer, *call)
+        a, y = a.reshape(-1, a.shape[-1]), y.reshape(-1, y.shape[-1])
+        chosen = out(len(a)).to(a.device)
+        fitted.add(a[~chosen], y[~chosen])
+        held.add(a[chosen], y[chosen])
+    return fitted, held
 
 
 def called(module: nn.Module, names: list[str], run: Run) -> list[str]:
@@ -129,55 +185,52 @@ def called(module: nn.Module, names: list[str], run: Run) -> list[str]:
     return list(dict.fromkeys(order))
 
 
-@dataclass
-class Moments:
-    """Sums over ``n`` tokens, float64: inputs (in,), outputs (out,), their products, outputs squared."""
+def refit(name: str, linear: nn.Linear, fitted: Moments, held: Moments) -> dict[str, Any]:
+    """Refit ``linear`` in place where that helps on ``held``; what was found, for the record.
 
-    n: int
-    a: torch.Tensor  # (in,)
-    y: torch.Tensor  # (out,)
-    aa: torch.Tensor  # (in, in)
-    ay: torch.Tensor  # (in, out)
-    yy: torch.Tensor  # (out,)
-
-    @classmethod
-    def empty(cls, linear: nn.Linear) -> Moments:
-        """Nothing summed yet."""
-
-        def zeros(*shape: int) -> torch.Tensor:
-            return torch.zeros(shape, dtype=torch.float64, device=linear.weight.device)
-
-        o, i = linear.weight.shape
-        return cls(0, zeros(i), zeros(o), zeros(i, i), zeros(i, o), zeros(o))
-
-    def add(self, a: torch.Tensor, y: torch.Tensor) -> None:
-        """Add tokens: ``a`` (..., in) and ``y`` (..., out)."""
-        a, y = a.reshape(-1, a.shape[-1]).double(), y.reshape(-1, y.shape[-1]).double()
-        self.n += len(a)
-        self.a += a.sum(0)
-        self.y += y.sum(0)
-        self.aa.addmm_(a.T, a)
-        self.ay.addmm_(a.T, y)
-        self.yy += y.square().sum(0)
-
-    def centred(self, bias: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """``aa``, ``ay`` and ``yy`` about the means; as they are where there is no bias to move."""
-        if not bias:
-            return self.aa, self.ay, self.yy
-        return (
-            self.aa - torch.outer(self.a, self.a) / self.n,
-            self.ay - torch.outer(self.a, self.y) / self.n,
-            self.yy - self.y.square() / self.n,
-        )
+    ``tokens`` to fit on, ``held_out`` tokens, ``live_inputs``, the share of the dense output's variance that
+    is missed on the tokens held out, ``missed_before`` and ``missed_after`` (none of an impossible fit), and
+    whether the refit was ``kept``, else the ``reason``.
+    """
+    live = live_inputs(linear.weight)
+    row: dict[str, Any] = {"tokens": fitted.n, "held_out": held.n, "live_inputs": live}
+    lacks = shortfall(name, fitted, held, live)
+    if lacks:
+        return {**row, "kept": False, "reason": lacks}
+    own = None if linear.bias is None else linear.bias.detach().double()
+    before = held.missed(linear.weight.detach().double(), own)
+    weight, bias = solve(linear, fitted)
+    after = held.missed(weight, bias)
+    row |= {"missed_before": before, "missed_after": after, "kept": after < before}
+    if not row["kept"]:
+        return {**row, "reason": f"{name} would miss more on calibration tokens held out"}
+    linear.weight.data = weight.to(linear.weight.dtype)
+    if bias is not None:
+        linear.bias.data = bias.to(linear.bias.dtype)
+    return row
 
 
-def refit(linear: nn.Linear, moments: Moments) -> dict[str, float]:
-    """Refit ``linear`` in place where its weight is not zero; the share of variance missed, both times.
+def shortfall(name: str, fitted: Moments, held: Moments, live: int) -> str | None:
+    """Why tokens cannot tell the weights of a layer of ``live`` inputs; None where they can.
 
-    Rows with the same zeros are solved together. A layer without bias keeps none.
+    With fewer tokens than live inputs infinitely many weights fit alike, and the ridge alone chooses.
+    """
+    if fitted.n < live:
+        return f"{fitted.n} calibration tokens to fit on are fewer than the {live} live inputs of {name}"
+    if not held.n:
+        return f"{fitted.n} calibration tokens are too few to hold one of {PART} out for {name}"
+    if not (fitted.finite() and held.finite()):
+        return f"inputs or outputs of {name} are not finite on the calibration inputs"
+    return None
+
+
+def solve(linear: nn.Linear, moments: Moments) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The refitted weight (out, in) and bias (out,) of ``linear``, float64; weights of zero stay so.
+
+    Rows with the same zeros are solved together. A layer without bias gets none.
     """
     biased = linear.bias is not None
-    aa, ay, yy = moments.centred(biased)
+    aa, ay = moments.centred(biased)
     pruned = linear.weight.detach().double()  # (out, in)
     weight = pruned.clone()
     support, group = np.unique((pruned != 0).cpu().numpy(), axis=0, return_inverse=True)
@@ -191,17 +244,6 @@ def refit(linear: nn.Linear, moments: Moments) -> dict[str, float]:
         s = (RIDGE * gram.diagonal().mean()).clamp_min(torch.finfo(torch.float64).tiny)
         gram = gram + s * torch.eye(len(cols), dtype=gram.dtype, device=gram.device)
         right = ay[cols][:, rows] + s * pruned[rows][:, cols].T
-        fitted = torch.cholesky_solve(right, torch.linalg.cholesky(gram))  # (live, rows)
-        weight[rows[:, None], cols] = fitted.T
-    missed = {"missed_before": share(pruned, aa, ay, yy), "missed_after": share(weight, aa, ay, yy)}
-    linear.weight.data = weight.to(linear.weight.dtype)
-    if biased:
-        mean = (moments.y - weight @ moments.a) / moments.n
-        linear.bias.data = mean.to(linear.bias.dtype)
-    return missed
-
-
-def share(weight: torch.Tensor, aa: torch.Tensor, ay: torch.Tensor, yy: torch.Tensor) -> float:
-    """Squared error of ``weight`` with the best bias, as a share of the variance of the outputs."""
-    error = yy.sum() - 2 * (weight.T * ay).sum() + ((weight @ aa) * weight).sum()
-    return float(error / yy.sum().clamp_min(torch.finfo(torch.float64).tiny))
+        found = torch.cholesky_solve(right, torch.linalg.cholesky(gram))  # (live, rows)
+        weight[rows[:, None], cols] = found.T
+    return weight, (moments.y - weight @ moments.a) / moments.n if biased else None

@@ -118,10 +118,10 @@ class RoundedLinear(Called):
         self.bias = linear.bias
         self.register_buffer("input_scale", static_scale(linear, format, static))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
         """(..., in) to (..., out)."""
-        values, scale = quantise_input(x, self.format, self.scales, self.input_scale)
-        return nn.functional.linear((values.float() * scale).to(x.dtype), self.rounded, self.bias)
+        values, scale = quantise_input(input, self.format, self.scales, self.input_scale)
+        return nn.functional.linear((values.float() * scale).to(input.dtype), self.rounded, self.bias)
 
 
 def round_weights(module: nn.Module, format: str, group: int | None = None) -> None:

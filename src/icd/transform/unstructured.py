@@ -133,7 +133,7 @@ def input_norms(workload: Workload, names: list[str]) -> dict[str, torch.Tensor]
     unseen = [name for name in names if name not in squares]
     if unseen:
         raise ConfigError(
-            f"transform.score=wanda: the forward never calls {unseen[0]} on the calibration inputs; "
+            f"transform.score=wanda: the calibration inputs never reach {unseen[0]}; "
             "use transform.score=magnitude"
         )
     return {name: total.sqrt() for name, total in squares.items()}

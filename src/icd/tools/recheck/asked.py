@@ -104,9 +104,6 @@ def told(run: Recorded) -> list[str]:
                 out += differ({"asked": found.get(key, {}).get("asked")}, again, f"transform.{key}")
     if "order" in found and "order" in lock:
         out += differ(found["order"]["asked"], lock["order"], "transform.order.asked")
-    if "recover" in found:
-        refitted = "consumers" in found["recover"] and lock.get("recover") != "none"
-        out += differ(found["recover"]["method"] != "none", refitted, "transform.recover: refitted")
     graph = run.lock["graph"]
     if _own(graph):
         own = graph["_target_"].split(".")[-2]
