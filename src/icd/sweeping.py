@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from omegaconf import OmegaConf
+
+from icd.cells import cell_folder, check_folders, swept_keys
 from icd.composing import compose_cell
 from icd.errors import ConfigError, Exit, IcdError, unwritable
+from icd.ledger import is_sweep, write_plan
+from icd.own import quoted
 from icd.refusals import hydra_errors, sentence
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+# here, for a launcher's process imports this module before it needs the name of its cell's folder
+OmegaConf.register_new_resolver("icd_cell", cell_folder, replace=True)
 
 
 def launch(conf: Path, overrides: list[str]) -> int:
@@ -25,6 +34,7 @@ def launch(conf: Path, overrides: list[str]) -> int:
     from hydra._internal.utils import create_config_search_path
     from hydra.core.global_hydra import GlobalHydra
 
+    overrides = placed(conf, overrides)
     version.setbase("1.3")
     GlobalHydra.instance().clear()
     app = Hydra.create_main_hydra2("icd", create_config_search_path(str(conf)))
@@ -37,6 +47,47 @@ def launch(conf: Path, overrides: list[str]) -> int:
     if cells:
         finish_sweep(Path(done[-1][1]), cells[-1].cfg)
     return sweep_code([code for code, _ in done])
+
+
+def placed(conf: Path, overrides: list[str]) -> list[str]:
+    """``overrides`` with the sweep's directory and its cells' folders fixed, which its ledger then names.
+
+    ConfigError where the directory holds a sweep already, or a cell's folder could not be its own.
+    """
+    cells = expand(conf, overrides, multirun=True)
+    first = compose_cell(conf, cells[0]) if cells else compose_cell(conf, [])
+    folder = Path(str(first.hydra.sweep.dir))
+    if is_sweep(folder):
+        if any(word.partition("=")[0].lstrip("+") == "hydra.sweep.dir" for word in overrides):
+            raise ConfigError(f"hydra.sweep.dir={folder}: it holds a sweep; name a new directory")
+        folder = next(f for k in count(2) if not is_sweep(f := folder.with_name(f"{folder.name}-{k}")))
+    fixed = [f"hydra.sweep.dir={quoted(str(folder))}"]
+    if folder_of_cells(first).startswith("${icd_cell:"):  # icd's own: tell it what is swept
+        keys = "|".join(swept_keys(cells)) or "null"
+        own = f"${{icd_cell:${{hydra.job.num}},${{hydra.overrides.task}},{keys}}}"
+        fixed.append(f"hydra.sweep.subdir={quoted(own)}")
+    names = [named(conf, [*cell, *fixed], number) for number, cell in enumerate(cells)]
+    check_folders(names)
+    write_plan(folder, names)
+    return [*overrides, *fixed]
+
+
+def folder_of_cells(cfg: DictConfig) -> str:
+    """``hydra.sweep.subdir`` as it is written."""
+    return str(OmegaConf.to_container(cfg.hydra.sweep, resolve=False)["subdir"])  # type: ignore[index, call-overload]
+
+
+def named(conf: Path, overrides: list[str], number: int) -> str:
+    """The folder of cell ``number``, relative to the sweep's."""
+    from omegaconf import open_dict, read_write
+
+    cfg = compose_cell(conf, overrides)
+    try:
+        with read_write(cfg.hydra), open_dict(cfg.hydra):
+            cfg.hydra.job.num = number
+            return str(cfg.hydra.sweep.subdir)
+    except hydra_errors() as error:
+        raise ConfigError(f"hydra.sweep.subdir does not resolve: {sentence(error)}") from error
 
 
 def sweep_cell(cfg: DictConfig) -> tuple[int, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from icd.measure.l2 import UNITS, Failure
-from icd.pipeline.underncu import without_paths
+from icd.recording import without_paths
 
 TIMEOUT_S = 60.0
 

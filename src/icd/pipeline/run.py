@@ -8,7 +8,6 @@ finished run.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -26,12 +25,13 @@ from icd.measure.environment import environment
 from icd.pipeline.arms import Prepared
 from icd.pipeline.console import Console
 from icd.pipeline.experiment import Experiment
-from icd.pipeline.files import sha256, write_bytes, write_json, write_sums
+from icd.pipeline.files import write_bytes, write_json, write_sums
 from icd.pipeline.isolate import run_child
 from icd.pipeline.measurement import Measurement, measure_arms
 from icd.pipeline.record import build_metrics, figures
 from icd.pipeline.rollback import reason, rolled_back
 from icd.pipeline.write import write_record
+from icd.recording import recorded, told
 from icd.report.csv import write_csv
 from icd.report.html import write_html
 from icd.report.words import verdict
@@ -49,7 +49,7 @@ class RunLog:
         """Append one line."""
         ts = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         with self.path.open("a", encoding="utf-8") as out:
-            out.write(json.dumps({"ts": ts, "stage": stage, "ok": ok, "meta": meta}) + "\n")
+            out.write(json.dumps({"ts": ts, "stage": stage, "ok": ok, "meta": told(meta)}) + "\n")
 
 
 def run(experiment: Experiment, run_dir: Path, choices: Mapping[str, str]) -> int:
@@ -75,7 +75,7 @@ def run(experiment: Experiment, run_dir: Path, choices: Mapping[str, str]) -> in
         finished = True
     except IcdError as error:
         log.write("failed", ok=False, code=int(error.code), message=str(error))
-        write_json(staging / "error.json", {"code": int(error.code), "message": str(error)})
+        write_json(staging / "error.json", {"code": int(error.code), "message": told(str(error))})
         publish(staging, run_dir)
         raise
     finally:
@@ -163,27 +163,12 @@ def _execute(
 
 
 def write_lock(folder: Path, experiment: Experiment, choices: Mapping[str, str]) -> None:
-    """The resolved configuration as YAML and JSON; absolute paths in it as base name and digest."""
+    """The resolved configuration as YAML and JSON, as `icd.recording` tells it."""
     import yaml
 
-    lock = {**without_paths(dict(experiment.lock)), "choices": dict(choices)}
+    lock = {**recorded(experiment.lock), "choices": dict(choices)}
     write_json(folder / "config.lock.json", lock)
     write_bytes(folder / "config.lock.yaml", yaml.safe_dump(lock, sort_keys=False).encode())
-
-
-def without_paths(value: Any) -> Any:
-    """``value`` with every absolute path replaced by ``name#sha256:digest`` (a folder: of its file names)."""
-    if isinstance(value, dict):
-        return {k: without_paths(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [without_paths(v) for v in value]
-    if not isinstance(value, str) or not os.path.isabs(value):
-        return value
-    path = Path(value)
-    if path.is_file():
-        return f"{path.name}#sha256:{sha256(path)}"
-    names = " ".join(sorted(p.name for p in path.iterdir())) if path.is_dir() else value
-    return f"{path.name}#sha256:{hashlib.sha256(names.encode()).hexdigest()}"
 
 
 def asked_gate(experiment: Experiment) -> str:

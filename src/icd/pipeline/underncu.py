@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import time
@@ -21,6 +20,7 @@ from icd.measure.regimes import FORWARD, GRAPHS, graphs, launches
 from icd.pipeline.arms import Prepared
 from icd.pipeline.experiment import Experiment
 from icd.pipeline.isolate import Listener
+from icd.recording import without_paths
 
 ATTEMPTS = 3
 TIMEOUT_S = 600.0  # of one process, and longer for large models: copies of an arm are made on the host
@@ -176,8 +176,3 @@ def why(read: Failure, died: Failure | None) -> Failure:
     if died.final or not read.reason.startswith(BY_NCU):
         return died
     return Failure(f"{read.reason} ({died.reason})")
-
-
-def without_paths(text: str) -> str:
-    """``text`` with absolute paths cut down to their last part: no folder of this machine is recorded."""
-    return re.sub(r"(?<![\w.:/])/(?:[^\s/'\",:;]+/)+", "", text)

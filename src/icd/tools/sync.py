@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from icd.errors import ConfigError, Exit, MissingResource
+from icd.ledger import finished_cells, is_sweep
 from icd.tracking.mlflow import MLflow
-from icd.tracking.projection import SUMS, is_sweep, project
+from icd.tracking.projection import project
 from icd.tracking.sweep import FILE
 
 USAGE = "usage: icd sync RUN|SWEEP... [--uri URI]"
@@ -60,7 +61,7 @@ def cells(folder: Path) -> list[Path]:
         raise MissingResource(f"{folder}: there is no such run directory")
     if (folder / "metrics.json").is_file() or not is_sweep(folder):
         return [folder]
-    found = sorted(f for f in folder.iterdir() if (f / SUMS).is_file() and (f / "metrics.json").is_file())
+    found = finished_cells(folder)
     if not found:
         raise MissingResource(f"{folder}: this sweep has no finished cell")
     return found

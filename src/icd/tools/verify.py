@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from icd.errors import ConfigError, Exit, IcdError, MissingResource
+from icd.ledger import cell_name, finished_cells
 from icd.pipeline.files import check_sums
-from icd.pipeline.sweep import FILE, finished_cells, judge
+from icd.pipeline.sweep import FILE, faults, judge
 from icd.stats.derive import equal
 from icd.tools.recheck.asked import asked
 from icd.tools.recheck.choices import checked, configured, gated, tagged
@@ -90,10 +91,11 @@ def unread(error: OSError) -> str:
 def verify_sweep(folder: Path, *, graphs: bool = True) -> list[str]:
     """What does not hold in a sweep's finished cells and in its ``sweep.json``."""
     problems = [
-        f"{cell.name}: {problem}"
+        f"{cell_name(folder, cell)}: {problem}"
         for cell in finished_cells(folder)
         for problem in verify(cell, graphs=graphs)
     ]
+    problems += faults(folder)
     recorded = folder / FILE
     if not recorded.is_file():
         return [*problems, f"{FILE} is missing: the sweep did not end"]
