@@ -5,6 +5,7 @@ who may not see Hydra.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -35,3 +36,15 @@ def broken_yaml(error: Any, read: Path | None = None) -> str:
         return f"a configuration file is not YAML: {why}"
     file = read or Path(str(mark.name).strip('"'))
     return f"{file.parent.name}/{file.name}, line {mark.line + 1}: not YAML ({why})"
+
+
+def published(group: str, name: str) -> dict[str, Any] | None:
+    """The fields of a choice as icd publishes it, without its class; None where it does not."""
+    import yaml
+
+    path = conf_dir() / group / f"{name}.yaml"
+    if not os.path.isfile(path):  # whatever the name holds
+        return None
+    return {
+        k: v for k, v in yaml.safe_load(path.read_text("utf-8")).items() if k not in ("_target_", "defaults")
+    }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
@@ -96,9 +97,11 @@ def command(word: str, words: list[str]) -> int:
     if any(w in HELP for w in words):
         print(word_help(word))
         return int(Exit.DONE)
-    module = importlib.import_module(WORDS[word].module)
     if word == "rerun":
-        return run_hydra(module.overrides_of(words))
+        from icd.replaying import overrides_of
+
+        return run_hydra(overrides_of(words))
+    module = importlib.import_module(WORDS[word].module)
     return int(module.main(words))
 
 
@@ -115,16 +118,13 @@ def unknown_word(word: str) -> str:
 def run_hydra(words: list[str]) -> int:
     """Check every cell of the command line, then let Hydra launch them."""
     import hydra
-    from hydra._internal.utils import get_args_parser
 
     from icd.own import with_own_conf
 
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach this file as exceptions
     conf = conf_dir()
-    parser = get_args_parser()
-    parser.error = refuse_option  # type: ignore[method-assign]
     try:
-        args = parser.parse_intermixed_args(words)  # overrides before and behind options
+        args = arguments(words)
     except SystemExit as error:
         return int(Exit.DONE if error.code in (0, None) else Exit.BAD_CONFIG)
     shows = any(getattr(args, name) for name in SHOW_ONLY)
@@ -147,6 +147,15 @@ def run_hydra(words: list[str]) -> int:
     except hydra_errors() as error:
         raise ConfigError(sentence(error)) from error
     return codes[0] if codes else int(Exit.DONE)
+
+
+def arguments(words: Sequence[str]) -> Namespace:
+    """Hydra's options and the overrides, which may stand before and behind them."""
+    from hydra._internal.utils import get_args_parser
+
+    parser = get_args_parser()
+    parser.error = refuse_option  # type: ignore[method-assign]
+    return parser.parse_intermixed_args(list(words))
 
 
 def options_first(words: Sequence[str], overrides: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from icd.errors import ConfigError
+from icd.errors import ConfigError, first_line
 from icd.places import writable
 from icd.refusals import hydra_errors, refuse_lists, sentence, unknown_key
 
@@ -37,6 +37,10 @@ def compose_cell(conf: Path, overrides: Sequence[str]) -> DictConfig:
     except UnicodeDecodeError as error:  # Hydra reads the file and does not say which
         told = f"byte {error.object[error.start]:#04x} at {error.start}"
         raise ConfigError(f"a configuration file that was named is not UTF-8 text ({told})") from error
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, brackets a thousand deep
+        raise ConfigError(
+            f"the command line or a file that it names cannot be read: {first_line(error)}"
+        ) from error
 
 
 def check_cell(conf: Path, overrides: Sequence[str], sweeps: bool = False) -> Experiment:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -17,8 +17,11 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from icd.choices import conf_dir as conf_dir
 from icd.choices import did_you_mean as did_you_mean
 from icd.errors import ConfigError, IcdError
+from icd.named import check_names, check_texts
 from icd.own import named_class
 from icd.pipeline.experiment import Experiment
+from icd.ranges import check_ranges
+from icd.recording import escaped
 
 SCALARS: dict[str, str] = {
     "sparsity": "a number from 0 to 0.95",
@@ -28,6 +31,7 @@ SCALARS: dict[str, str] = {
     "device": "auto, cpu, cuda or cuda:N",
     "on_missing": "fail or simulate",
 }
+LARGEST = sys.float_info.max
 GROUPS = (
     "model",
     "graph",
@@ -52,13 +56,22 @@ def check(cfg: DictConfig) -> Experiment:
     and `MissingResource` for a package or model that is not there.
     """
     tree = plain(cfg)
+    check_texts(tree)
     _check_keys(tree)
     _check_scalars(tree)
     for group in GROUPS:
         _check_node(group, tree[group])
+    check_names(tree, _chosen(cfg))
     experiment = build(cfg)
+    for group in GROUPS:
+        check_ranges(group, tree[group])
     experiment.check()
     return experiment
+
+
+def _chosen(cfg: DictConfig) -> Mapping[str, Any]:
+    """The choice of every group; empty without Hydra's own node, as in a cell that was checked before."""
+    return cfg.hydra.runtime.choices if "hydra" in cfg else {}
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -77,12 +90,22 @@ def build(cfg: DictConfig) -> Experiment:
     """Instantiate every group's dataclass; expects a configuration that `check` has seen."""
     tree = plain(cfg)
     try:
-        parts = {group: instantiate(tree[group], _convert_="all") for group in GROUPS}
+        # resolved once more by instantiate: a literal ${ would be taken for an interpolation
+        parts = {group: instantiate(_spelled(tree[group]), _convert_="all") for group in GROUPS}
     except InstantiationException as error:
         if isinstance(error.__cause__, IcdError):
             raise error.__cause__ from error
         raise ConfigError(str(error.__cause__ or error)) from error
     return Experiment(**parts, gates=load_gates(), lock=tree, **{key: tree[key] for key in SCALARS})
+
+
+def _spelled(value: Any) -> Any:
+    """``value`` with every text as OmegaConf spells it."""
+    if isinstance(value, Mapping):
+        return {key: _spelled(below) for key, below in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_spelled(below) for below in value]
+    return escaped(value) if isinstance(value, str) else value
 
 
 def load_gates() -> dict[str, Any]:
@@ -172,7 +195,8 @@ def fits(value: Any, hint: Any) -> bool:
             fits(k, args[0]) and fits(v, args[1]) for k, v in value.items()
         )
     if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return number and abs(value) <= LARGEST  # neither infinite nor NaN
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, hint)

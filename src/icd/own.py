@@ -11,6 +11,7 @@ from typing import Any
 
 from icd import contracts
 from icd.errors import ConfigError
+from icd.recording import escaped, spoken
 from icd.solver.base import LayoutSolver
 
 PROTOCOLS: dict[str, type] = {
@@ -69,8 +70,8 @@ def with_own_conf(conf: Path, overrides: Sequence[str], folder: str | None) -> l
     if folder is not None:
         if named:
             raise ConfigError(f"--config-dir and {key.rstrip('=')} say the same; use one of them")
-        named = [f"{key}['file://{Path(folder).resolve()}']"]
-    for path in (Path(p) for word in named for p in re.findall(r"file://([^'\",\]]+)", word)):
+        named = [f"{key}[{quoted(escaped(f'file://{Path(folder).resolve()}'))}]"]
+    for path in (Path(p) for word in named for p in folders(word.removeprefix(key))):
         if not path.is_dir():
             raise ConfigError(f"your own configuration folder {path.name!r} is not there")
         for file in sorted(path.glob("*/*.yaml")):
@@ -80,3 +81,23 @@ def with_own_conf(conf: Path, overrides: Sequence[str], folder: str | None) -> l
                     "used; give your file another name"
                 )
     return [*(word for word in overrides if not word.startswith(key)), *named]
+
+
+def folders(value: str) -> list[str]:
+    """The folders that ``hydra.searchpath`` names, of a list or of one."""
+    item = r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"|([^\[\],\s][^\[\],]*)"
+    found = re.findall(item, value, re.DOTALL)
+    texts = [bare or unquoted(one or two, "'" if one else '"') for one, two, bare in found]
+    return [spoken(text).removeprefix("file://") for text in texts if text.startswith("file://")]
+
+
+def unquoted(body: str, mark: str) -> str:
+    """What stands between quotes in Hydra's override grammar."""
+    body = re.sub(rf"(\\+)(?={mark})", lambda found: found[1][: len(found[1]) // 2], body)
+    return re.sub(r"(\\+)\Z", lambda found: found[1][: len(found[1]) // 2], body)
+
+
+def quoted(text: str) -> str:
+    """``text`` as a word in Hydra's override grammar, where a backslash only matters before a quote."""
+    body = re.sub(r"(\\*)(?='|\Z)", r"\1\1", text) if "\\" in text else text
+    return "'" + body.replace("'", "\\'") + "'"

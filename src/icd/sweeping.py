@@ -9,13 +9,21 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import OmegaConf
+
+from icd.cells import cell_folder, check_folders, swept_keys
 from icd.composing import compose_cell
 from icd.errors import ConfigError, Exit
 from icd.lastresort import answer
+from icd.ledger import is_sweep, write_plan
+from icd.own import quoted
 from icd.refusals import hydra_errors, sentence
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+# here, for a launcher's process imports this module before it needs the name of its cell's folder
+OmegaConf.register_new_resolver("icd_cell", cell_folder, replace=True)
 
 
 def launch(conf: Path, overrides: list[str]) -> int:
@@ -28,7 +36,7 @@ def launch(conf: Path, overrides: list[str]) -> int:
     from hydra._internal.utils import create_config_search_path
     from hydra.core.global_hydra import GlobalHydra
 
-    overrides = [*overrides, *own_folder(conf, overrides)]
+    overrides = placed(conf, overrides)
     version.setbase("1.3")
     GlobalHydra.instance().clear()
     app = Hydra.create_main_hydra2("icd", create_config_search_path(str(conf)))
@@ -43,6 +51,49 @@ def launch(conf: Path, overrides: list[str]) -> int:
     return sweep_code([code for code, _ in done])
 
 
+def placed(conf: Path, overrides: list[str]) -> list[str]:
+    """``overrides`` with the sweep's directory and its cells' folders fixed, which its ledger then names.
+
+    ConfigError where the directory holds a sweep already, or a cell's folder could not be its own.
+    """
+    cells = expand(conf, overrides, multirun=True)
+    first = compose_cell(conf, cells[0]) if cells else compose_cell(conf, [])
+    folder = Path(str(first.hydra.sweep.dir))
+    of_the_second = "${now:" in as_written(first, "dir")
+    if is_sweep(folder) and not of_the_second:
+        raise ConfigError(f"hydra.sweep.dir={folder}: it holds a sweep; name a new directory")
+    fixed = [f"hydra.sweep.dir={quoted(str(folder))}"]
+    if as_written(first, "subdir").startswith("${icd_cell:"):  # icd's own: tell it what is swept
+        keys = "|".join(swept_keys(cells)) or "null"
+        own = f"${{icd_cell:${{hydra.job.num}},${{hydra.overrides.task}},{keys}}}"
+        fixed.append(f"hydra.sweep.subdir={quoted(own)}")
+    names = [named(conf, [*cell, *fixed], number) for number, cell in enumerate(cells)]
+    check_folders(names)
+    if of_the_second:
+        folder = own_folder(folder)
+        fixed[0] = f"hydra.sweep.dir={quoted(str(folder))}"
+    write_plan(folder, names)
+    return [*overrides, *fixed]
+
+
+def as_written(cfg: DictConfig, key: str) -> str:
+    """A key of ``hydra.sweep`` before interpolation."""
+    return str(OmegaConf.to_container(cfg.hydra.sweep, resolve=False)[key])  # type: ignore[index, call-overload]
+
+
+def named(conf: Path, overrides: list[str], number: int) -> str:
+    """The folder of cell ``number``, relative to the sweep's."""
+    from omegaconf import open_dict, read_write
+
+    cfg = compose_cell(conf, overrides)
+    try:
+        with read_write(cfg.hydra), open_dict(cfg.hydra):
+            cfg.hydra.job.num = number
+            return str(cfg.hydra.sweep.subdir)
+    except hydra_errors() as error:
+        raise ConfigError(f"hydra.sweep.subdir does not resolve: {sentence(error)}") from error
+
+
 def sweep_cell(cfg: DictConfig) -> tuple[int, str]:
     """One cell: its exit code and the directory of its sweep."""
     return run_cell(cfg), str(sweep_dir())
@@ -55,24 +106,13 @@ def sweep_dir() -> Path:
     return Path(HydraConfig.get().sweep.dir).resolve()
 
 
-def own_folder(conf: Path, overrides: Sequence[str]) -> list[str]:
-    """The override that gives a sweep a folder of its own where its folder is named after the second.
-
-    It is made here, so that two sweeps of one second do not share it; the later one's name gets a number.
-    """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from omegaconf import OmegaConf
-
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    sweep = compose_cell(conf, [str(o.input_line) for o in parsed if not o.is_sweep_override()]).hydra.sweep
-    if "${now:" not in str(OmegaConf.to_container(sweep, resolve=False)["dir"]):  # type: ignore[index,call-overload]
-        return []
-    first = Path(str(sweep.dir))
+def own_folder(first: Path) -> Path:
+    """A new folder called ``first``; of two sweeps of one second the later one's gets a number."""
     for number in count(1):
         folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
         with suppress(FileExistsError):
             folder.mkdir(parents=True)
-            return [f"hydra.sweep.dir='{folder}'"]
+            return folder
     raise AssertionError("unreachable")
 
 

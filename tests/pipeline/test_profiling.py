@@ -18,7 +18,8 @@ from icd.measure.protocol import Protocol
 from icd.pipeline.arms import Arm, Prepared
 from icd.pipeline.files import jsonable
 from icd.pipeline.profiling import LAUNCHES, profile_arms
-from icd.pipeline.underncu import ATTEMPTS, TIMEOUT_S, without_paths
+from icd.pipeline.underncu import ATTEMPTS, TIMEOUT_S
+from icd.recording import without_paths
 from icd.stats.derive import derive
 
 RECORDED = Path(__file__).parents[1] / "measure" / "ncu"

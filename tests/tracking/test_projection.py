@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from icd.errors import MissingResource
-from icd.tracking.projection import MOST_PARAMS, params, project, sweep_of
+from icd.tracking.projection import MOST_PARAMS, params, project
 from tests.report.build import metrics, ratio, write_run
 
 
@@ -82,12 +82,12 @@ def test_a_run_without_iterative_has_no_headline(tmp_path):
 @pytest.mark.parametrize("marker", ["multirun.yaml", "ledger.jsonl"])
 def test_a_cell_knows_its_sweep(tmp_path, marker):
     cell = write_run(tmp_path / "2026-01-02" / "03-sweep" / "0", metrics())
-    assert sweep_of(cell) is None
+    assert project(cell).sweep is None
     (cell.parent / marker).touch()
-    assert sweep_of(cell) == "2026-01-02/03-sweep"
+    assert project(cell).sweep == "2026-01-02/03-sweep"
     other = write_run(tmp_path / "mine" / "0", metrics())
     (other.parent / marker).touch()
-    assert sweep_of(other) == "mine"
+    assert project(other).sweep == "mine"
 
 
 def test_an_unfinished_directory_is_refused(tmp_path):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from icd.errors import IcdError, MissingResource, Unforeseen, without_paths
+from icd import recording
+from icd.errors import IcdError, MissingResource, Unforeseen
 from icd.lastresort import named
 from icd.pipeline.directory import Directory
 from icd.pipeline.files import write_bytes, write_json
@@ -42,7 +43,7 @@ def failed(error: Exception, directory: Directory, log: RunLog) -> IcdError:
 
 
 def _record(told: IcdError, directory: Directory, log: RunLog, measured: bool) -> None:
-    message = without_paths(str(told))
+    message = recording.told(str(told))
     meta: dict[str, Any] = {"code": int(told.code), "message": message}
     if isinstance(told, Unforeseen):
         meta["traceback"] = TRACE

@@ -7,6 +7,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from icd.recording import told
+
 
 class RunLog:
     """``run.log``: one JSON object a line with ``ts, stage, ok, meta``."""
@@ -18,4 +20,4 @@ class RunLog:
         """Append one line."""
         ts = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         with self.path.open("a", encoding="utf-8") as out:
-            out.write(json.dumps({"ts": ts, "stage": stage, "ok": ok, "meta": meta}) + "\n")
+            out.write(json.dumps({"ts": ts, "stage": stage, "ok": ok, "meta": told(meta)}) + "\n")

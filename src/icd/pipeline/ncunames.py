@@ -6,8 +6,8 @@ import subprocess
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from icd.errors import without_paths
 from icd.measure.l2 import UNITS, Failure
-from icd.pipeline.underncu import without_paths
 
 TIMEOUT_S = 60.0
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from icd.choices import published
 from icd.contracts import Sample
 from icd.pipeline import rollback
 from icd.pipeline.computed import arm_block, arm_cost, computed
@@ -16,6 +17,7 @@ from icd.pipeline.profiling import LAUNCHES, SUFFIX
 from icd.pipeline.solved import site_table, solver_block, total_cost
 from icd.pipeline.tags import tags
 from icd.stats.derive import derive
+from icd.stats.gates import name_in_record
 from icd.stats.summary import OF_TIMES, Summary
 from icd.stats.wall import wall_check
 
@@ -170,10 +172,16 @@ def configuration(
         "batch_size": batch,
         "device": device,
         "seed": lock["seed"],
-        "measure": lock["measure"]["name"],
+        "measure": preset("measure", lock["measure"]),
         "engine": chosen("runtime"),
         "solver": chosen("solver"),
     }
+
+
+def preset(group: str, node: Mapping[str, Any]) -> str:
+    """What a node of ``group`` is called in a record: ``paper-own`` where fields of the preset differ."""
+    asked = {key: value for key, value in node.items() if key != "_target_"}
+    return name_in_record(asked, published(group, str(node["name"])))
 
 
 def protocol(

@@ -7,8 +7,6 @@ finished run.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -18,7 +16,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from icd import errors
 from icd.claims import temporary
 from icd.errors import Exit
 from icd.measure.environment import environment
@@ -27,13 +24,14 @@ from icd.pipeline.console import Console
 from icd.pipeline.directory import LOG, claim
 from icd.pipeline.experiment import Experiment
 from icd.pipeline.failed import failed
-from icd.pipeline.files import sha256, write_bytes, write_json, write_sums
+from icd.pipeline.files import write_bytes, write_json, write_sums
 from icd.pipeline.isolate import run_child
 from icd.pipeline.log import RunLog
 from icd.pipeline.measurement import Measurement, measure_arms
 from icd.pipeline.record import build_metrics, figures
 from icd.pipeline.rollback import reason, rolled_back
 from icd.pipeline.write import write_first, write_measured
+from icd.recording import recorded
 from icd.report.csv import write_csv
 from icd.report.html import write_html
 from icd.report.words import verdict
@@ -79,9 +77,7 @@ def track(experiment: Experiment, folder: Path, console: Console) -> None:
     note = experiment.tracking.log(folder)
     if note:
         console.say(note)
-        RunLog(folder / LOG).write(
-            "tracking", ok=False, reason=errors.without_paths(note.replace("sqlite:///", "sqlite "))
-        )
+        RunLog(folder / LOG).write("tracking", ok=False, reason=note)
         write_sums(folder)
 
 
@@ -152,27 +148,12 @@ def _execute(
 
 
 def write_lock(folder: Path, experiment: Experiment, choices: Mapping[str, str]) -> None:
-    """The resolved configuration as YAML and JSON; absolute paths in it as base name and digest."""
+    """The resolved configuration as YAML and JSON, as `icd.recording` tells it."""
     import yaml
 
-    lock = {**without_paths(dict(experiment.lock)), "choices": dict(choices)}
+    lock = {**recorded(experiment.lock), "choices": dict(choices)}
     write_json(folder / "config.lock.json", lock)
     write_bytes(folder / "config.lock.yaml", yaml.safe_dump(lock, sort_keys=False).encode())
-
-
-def without_paths(value: Any) -> Any:
-    """``value`` with every absolute path replaced by ``name#sha256:digest`` (a folder: of its file names)."""
-    if isinstance(value, dict):
-        return {k: without_paths(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [without_paths(v) for v in value]
-    if not isinstance(value, str) or not os.path.isabs(value):
-        return value
-    path = Path(value)
-    if path.is_file():
-        return f"{path.name}#sha256:{sha256(path)}"
-    names = " ".join(sorted(p.name for p in path.iterdir())) if path.is_dir() else value
-    return f"{path.name}#sha256:{hashlib.sha256(names.encode()).hexdigest()}"
 
 
 def asked_gate(experiment: Experiment) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from icd.pipeline.files import SUMS, write_json
+from icd.ledger import cell_name, finished_cells, is_finished, read_plan
+from icd.pipeline.files import write_json
 from icd.reading import read_json
 from icd.stats.family import family
 from icd.stats.gates import ONE_SIDED
@@ -15,32 +16,56 @@ FILE = "sweep.json"
 SCHEMA = "icd.sweep/1"
 
 
-def finished_cells(folder: Path) -> list[Path]:
-    """The run directories of finished cells, by name; a hidden one is still being written, or never was."""
-    return sorted(
-        f
-        for f in folder.iterdir()
-        if not f.name.startswith(".") and (f / SUMS).is_file() and (f / "metrics.json").is_file()
-    )
-
-
 def judge(folder: Path) -> dict[str, Any]:
-    """``sweep.json`` from the cells' records: ``{schema, method, alpha, cells, gates}``.
+    """``sweep.json`` from the cells' records: ``{schema, method, alpha, cells, gates}``, and of a sweep with
+    a plan its id ``sweep`` and ``missing``, why cells that it names are not among ``cells``.
 
-    ``cells[name]``: the run id; ``gates``: see `icd.stats.family.family`. Cells that did not finish are not
-    there: a sweep that is resumed is judged again.
+    ``cells[name]``: the run id, by folder; ``gates``: see `icd.stats.family.family`. Cells that did not
+    finish are not there: a sweep that is resumed is judged again.
     """
     records = {
-        cell.name: read_json(cell / "metrics.json", f"{cell.name}/metrics.json")
+        (name := cell_name(folder, cell)): read_json(cell / "metrics.json", f"{name}/metrics.json")
         for cell in finished_cells(folder)
     }
+    plan = read_plan(folder)
+    of_plan: dict[str, Any] = {}
+    if plan is not None:
+        lost = {name: why_missing(folder / name) for name in plan.cells if name not in records}
+        of_plan = {"sweep": plan.sweep, "missing": lost}
     return {
         "schema": SCHEMA,
         "method": "Holm over all required measured checks of a gate, one-sided",
         "alpha": ONE_SIDED,
         "cells": {name: record["run_id"] for name, record in records.items()},
         "gates": family({name: record["gates"] for name, record in records.items()}),
+        **of_plan,
     }
+
+
+def why_missing(cell: Path) -> str:
+    """Why a cell that was planned is no result."""
+    if is_finished(cell):
+        return "it is reached through a link"
+    if not cell.is_dir():
+        return "it never ran, or its folder was taken away"
+    try:
+        found = read_json(cell / "error.json")
+        return f"it ended with exit code {int(found['code'])}"
+    except (OSError, ValueError, LookupError, TypeError):
+        return "it did not finish"
+
+
+def faults(folder: Path) -> list[str]:
+    """What keeps a sweep from being whole, a sentence each, beside what its cells' own records say."""
+    try:
+        plan = read_plan(folder)
+    except ValueError as error:
+        return [str(error)]
+    found = {cell_name(folder, cell) for cell in finished_cells(folder)}
+    if not found:
+        return ["no cell of this sweep has finished, so nothing can be verified"]
+    strange = sorted(found - set(plan.cells)) if plan is not None else []
+    return [f"{name}: a run that is no cell of this sweep's ledger" for name in strange]
 
 
 def write_sweep(folder: Path) -> dict[str, Any]:

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from icd.contracts import Missing
-from icd.errors import MeasurementError
-from icd.errors import without_paths as without_paths
+from icd.errors import MeasurementError, without_paths
 from icd.measure.l2 import BY_NCU, Failure, Profile, command, final, forwards, parse, rates
 from icd.measure.regimes import FORWARD, GRAPHS, graphs, launches
 from icd.pipeline.arms import Prepared

@@ -124,10 +124,11 @@ class Gate:
 
 
 def name_in_record(asked: Mapping[str, Any], published: Mapping[str, Any] | None) -> str:
-    """What a gate is called in a record: ``smoke-own`` where fields of the published ``smoke`` differ.
+    """What a gate, or another preset, is called in a record: ``smoke-own`` where fields of the published
+    ``smoke`` differ.
 
-    So a published name always stands for the published thresholds. ``asked`` and ``published``: fields of
-    `Gate`; None where no gate of that name is published.
+    So a published name always stands for the published values. ``asked`` and ``published``: their fields;
+    None where nothing of that name is published.
     """
     name = str(asked["name"])
     same = published is not None and all(_plain(asked.get(k)) == _plain(v) for k, v in published.items())

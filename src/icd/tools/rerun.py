@@ -1,61 +1,155 @@
-"""``icd rerun RUN [overrides]``: run again what a run's lock says, with overrides on top."""
+"""``icd rerun RUN [overrides]``: run again what a run's lock says, with overrides on top.
+
+A record may be anybody's, so it is read as data: known groups with a choice each, known keys with literal
+values. Nothing in it is resolved, imported or handed to Hydra as a word of its own (`icd.replaying`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from icd.errors import ConfigError, MissingResource
-from icd.report.folder import read_json
+from icd.errors import ConfigError, MissingResource, VerificationError
+from icd.recording import digest, interpolates, leaves, named_file, sha256, spoken
+
+LOCK = "config.lock.json"
+LARGEST = 1 << 24  # bytes of a lock; one of icd's has a few thousand
+CHOICE = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*")
+ABSOLUTE = re.compile(r".*#sha256:[0-9a-f]{64}", re.DOTALL)  # in locks that do not list what they mask
 
 
-def overrides_of(words: Sequence[str]) -> list[str]:
-    """The command line that repeats the run directory ``words[0]``; later words override it.
-
-    A value that the lock holds as ``name#digest`` (a path of the machine it ran on) must be given anew.
+@dataclass(frozen=True)
+class Record:
+    """A lock: ``choices`` by group, ``tree`` the resolved configuration with texts as recorded, ``masked``
+    the keys whose values must be given again, ``files`` SHA-256 by key.
     """
-    if not words or words[0].startswith("-"):
-        raise ConfigError("usage: icd rerun RUN [overrides]; expected a run directory first")
-    folder, extra = Path(words[0]), list(words[1:])
+
+    folder: Path
+    choices: Mapping[str, str]
+    tree: Mapping[str, Any]
+    masked: tuple[str, ...]
+    files: Mapping[str, str]
+
+
+def read(folder: Path, groups: Set[str], scalars: Set[str]) -> Record:
+    """The lock of the run directory ``folder``; ConfigError names what is no data that icd writes.
+
+    ``groups`` and ``scalars``: the keys that there are.
+    """
     if not folder.is_dir():
         raise MissingResource(f"{folder}: no such run directory")
-    lock = folder / "config.lock.json"
-    if not lock.is_file():
-        raise MissingResource(f"{folder}: no config.lock.json there; name a run directory")
-    tree = read_json(lock)
-    choices = tree.pop("choices", None)
+    if not (folder / LOCK).is_file():
+        raise MissingResource(f"{folder}: no {LOCK} there; name a run directory")
+    where = f"{folder.name}/{LOCK}"
+    tree = _json(folder / LOCK, where)
+    choices, masked, files = (tree.pop(key, None) for key in ("choices", "masked", "files"))
     if not isinstance(choices, dict):
-        raise ConfigError(f"{folder.name}/{lock.name} holds no choices; it is not a lock that icd wrote")
-    given = {word.split("=", 1)[0].lstrip("+") for word in extra}
-    out = [f"{group}={choice}" for group, choice in choices.items() if group not in given]
-    for key, value in flatten(tree):
-        group = key.partition(".")[0]
-        if key in given or group in given or key.endswith("_target_"):
+        raise ConfigError(f"{where} holds no choices; it is not a lock that icd wrote")
+    for group, choice in choices.items():
+        if group not in groups:
+            raise ConfigError(f"{where}: choices: {group!r:.80} is no group; there are {_list(groups)}")
+        if not isinstance(choice, str) or not CHOICE.fullmatch(choice):
+            raise ConfigError(f"{where}: choices.{group}: expected the name of a choice, got {choice!r:.80}")
+    for key, value in tree.items():
+        if key not in groups | scalars:
+            raise ConfigError(f"{where}: unknown key {key!r}; a record holds {_list(groups | scalars)}")
+        if key in groups and not isinstance(value, dict):
+            raise ConfigError(f"{where}: {key}: expected its keys and values, got {value!r:.80}")
+        if key in scalars and isinstance(value, (dict, list)):
+            raise ConfigError(f"{where}: {key}: expected one value, got {value!r:.80}")
+        _literal(value, key, where)
+    if masked is None:
+        masked = [k for k, v in leaves(tree) if isinstance(v, str) and ABSOLUTE.fullmatch(v)]
+    texts = isinstance(masked, list) and all(isinstance(key, str) for key in masked)
+    if files is not None and not (
+        isinstance(files, dict) and all(isinstance(value, str) for value in files.values())
+    ):
+        raise ConfigError(f"{where}: files: expected a SHA-256 by key")
+    if not texts:
+        raise ConfigError(f"{where}: masked: expected a list of keys")
+    return Record(folder, choices, tree, tuple(masked), _earlier(folder, tree) if files is None else files)
+
+
+def _json(path: Path, where: str) -> dict[str, Any]:
+    if path.stat().st_size > LARGEST:
+        raise ConfigError(f"{where}: larger than {LARGEST} bytes; it is not a lock that icd wrote")
+    try:
+        value = json.loads(path.read_text("utf-8"), parse_constant=_refuse)
+    except RecursionError as error:
+        raise ConfigError(f"{where} is nested too deeply; it is not a lock that icd wrote") from error
+    except ValueError as error:
+        raise ConfigError(f"{where} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where}: expected an object, got {type(value).__name__}")
+    return value
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(f"{word} is no number of a lock")
+
+
+def _literal(value: Any, key: str, where: str, depth: int = 0) -> None:
+    """ConfigError unless ``value`` is made of literals under keys that build nothing."""
+    if depth > 20:
+        raise ConfigError(f"{where}: {key} is nested too deeply; it is not a lock that icd wrote")
+    if isinstance(value, Mapping):
+        for name, below in value.items():
+            whose = f"{key}.{name}"
+            if re.fullmatch(r"_\w+_", name) and not (name == "_target_" and depth == 0):
+                raise ConfigError(f"{where}: {whose}: a record builds nothing; take the key out")
+            if interpolates(name):
+                raise ConfigError(f"{where}: {whose}: expected a plain key, got an interpolation")
+            _literal(below, whose, where, depth + 1)
+    elif isinstance(value, list):
+        for number, below in enumerate(value):
+            _literal(below, f"{key}.{number}", where, depth + 1)
+    elif isinstance(value, str) and interpolates(value):
+        raise ConfigError(f"{where}: {key}: expected a literal value, got the interpolation {value!r:.80}")
+
+
+def _list(names: Set[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+def _earlier(folder: Path, tree: Mapping[str, Any]) -> dict[str, str]:
+    """Digests of the user's texts in the record of a version whose locks had none."""
+    try:
+        texts = json.loads((folder / "metrics.json").read_text("utf-8"))["inputs"]["texts"]
+        found = {f"model.{key}": text["sha256"] for key, text in texts.items() if text["file"] is not None}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return {}  # a run that did not finish has none
+    held = {key for key, value in leaves(tree) if isinstance(value, str)}
+    return {key: value for key, value in found.items() if key in held and isinstance(value, str)}
+
+
+def check_files(record: Record, given: Set[str]) -> None:
+    """The files that the run read, as they were, unless their keys are ``given`` on the command line.
+
+    MissingResource where one is not here, VerificationError where it was changed.
+    """
+    values = {**dict(leaves(record.tree)), **_members(record.tree)}
+    for key, wanted in record.files.items():
+        if key in given or key.rpartition(".")[0] in given or key in record.masked:
             continue
-        if isinstance(value, str) and "#sha256:" in value:
-            raise ConfigError(f"{key} was a path ({value.partition('#')[0]}); give it again: {key}=PATH")
-        out.append(f"{key}={spell(value)}")
-    return [*out, *extra]
+        value = values.get(key)
+        if not isinstance(value, str):
+            raise ConfigError(f"{record.folder.name}/{LOCK}: files: {key} names no file of this lock")
+        path = named_file(key, spoken(value))
+        if path is None:
+            raise MissingResource(
+                f"{key}={spoken(value)!r}: the file that the run read is not here; give another: {key}=FILE"
+            )
+        if (digest(path) if path.is_dir() else sha256(path)) != wanted:
+            raise VerificationError(
+                f"{key}={spoken(value)!r}: the file was changed after the run, whose record holds another "
+                f"SHA-256; to run with what it holds now, name it: {key}={path.name}"
+            )
 
 
-def flatten(tree: object, prefix: str = "") -> list[tuple[str, object]]:
-    """Dotted keys and leaf values (lists are leaves)."""
-    if not isinstance(tree, dict):
-        return [(prefix, tree)]
-    return [
-        leaf for key, value in tree.items() for leaf in flatten(value, f"{prefix}.{key}" if prefix else key)
-    ]
-
-
-def spell(value: object) -> str:
-    """A value in Hydra's override grammar."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, list):
-        return "[" + ",".join(spell(item) for item in value) + "]"
-    text = str(value).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{text}'"
+def _members(tree: Mapping[str, Any]) -> dict[str, Any]:
+    lists = ((key, value) for key, value in leaves(tree) if isinstance(value, list))
+    return {f"{key}.{number}": member for key, value in lists for number, member in enumerate(value)}

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from icd.errors import ConfigError, Exit, MissingResource, VerificationError
+from icd.ledger import finished_cells, is_sweep
 from icd.tools.damaged import readable, unchanged
 from icd.tracking.mlflow import MLflow
-from icd.tracking.projection import SUMS, finished, is_sweep, project
+from icd.tracking.projection import finished, project
 from icd.tracking.sweep import FILE, project_sweep
 
 USAGE = "usage: icd sync RUN|SWEEP... [--uri URI]"
@@ -70,7 +71,7 @@ def cells(folder: Path) -> list[Path]:
         raise MissingResource(f"{folder}: there is no such run directory")
     if (folder / "metrics.json").is_file() or not is_sweep(folder):
         return [folder]
-    found = sorted(f for f in folder.iterdir() if (f / SUMS).is_file() and (f / "metrics.json").is_file())
+    found = finished_cells(folder)
     if not found:
         raise MissingResource(f"{folder}: this sweep has no finished cell")
     return found

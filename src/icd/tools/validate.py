@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from icd.errors import ConfigError, Exit, MissingResource, VerificationError
-from icd.pipeline.sweep import finished_cells, judge, sentences
+from icd.ledger import cell_name, finished_cells
+from icd.pipeline.sweep import judge, sentences
 from icd.reading import read_json
 from icd.tools.pairing import pairs, unpaired
 from icd.tools.verify import WITHOUT, verify
@@ -46,6 +47,7 @@ def main(words: Sequence[str]) -> int:
     runs = [(folder, read(folder)) for folder in folders]
     print(table(runs))
     judged = {sweep: judge(sweep) for sweep in sweeps}
+    places = {cell: (s, cell_name(s, cell)) for s in sweeps for cell in finished_cells(s)}
     apart = pairs(runs)
     for pair in apart:
         print(f"{pair.name}: {pair.sentence}")
@@ -53,6 +55,9 @@ def main(words: Sequence[str]) -> int:
         print(sentence)
     for line in (line for record in judged.values() for line in sentences(record)):
         print(line)
+    for sweep, record in judged.items():
+        for name, why in record.get("missing", {}).items():
+            print(f"{sweep}: cell {name} is missing: {why}")
     if args.gate is None:
         return int(Exit.DONE)
     changed = {
@@ -63,8 +68,8 @@ def main(words: Sequence[str]) -> int:
     if changed:
         return int(Exit.VERIFICATION_FAILED)
     outcomes = [
-        judged[folder.parent]["gates"][args.gate]["cells"][folder.name]["pass"]
-        if folder.parent in judged
+        judged[places[folder][0]]["gates"][args.gate]["cells"][places[folder][1]]["pass"]
+        if folder in places
         else metrics["gates"][args.gate]["pass"]
         for folder, metrics in runs
     ]

@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 
 from icd.errors import ConfigError, Exit, IcdError, MissingResource
+from icd.ledger import cell_name, finished_cells
 from icd.pipeline.files import SUMS, check_sums
-from icd.pipeline.sweep import FILE, finished_cells, judge
+from icd.pipeline.sweep import FILE, faults, judge
 from icd.reading import read_json
 from icd.stats.derive import equal
 from icd.tools.recheck.asked import asked
@@ -134,10 +135,11 @@ def verify_sweep(folder: Path, *, graphs: bool = True, notes: list[str] | None =
     """What does not hold in a sweep's finished cells and in its ``sweep.json``."""
     problems = cells(folder)
     for cell in finished_cells(folder):
-        told: list[str] = []
-        problems += [f"{cell.name}: {problem}" for problem in verify(cell, graphs=graphs, notes=told)]
+        name, told = cell_name(folder, cell), list[str]()
+        problems += [f"{name}: {problem}" for problem in verify(cell, graphs=graphs, notes=told)]
         if notes is not None:
-            notes += [f"{cell.name}: {note}" for note in told]
+            notes += [f"{name}: {note}" for note in told]
+    problems += faults(folder)
     recorded = folder / FILE
     if not recorded.is_file():
         return [*problems, f"{FILE} is missing: the sweep did not end"]

@@ -24,7 +24,8 @@ from icd.tracking.store import (
 from icd.tracking.sweep import Sweep, project_sweep
 
 RUN_KEY = "icd.run_id"
-SWEEP_KEY = "icd.sweep"
+SWEEP_KEY = "icd.sweep_id"
+SWEEP_NAME = "icd.sweep"
 STATE_KEY = "icd.sums"  # digest of the run's SHA256SUMS: what was logged last
 PARENT_TAG = "mlflow.parentRunId"
 NAME_TAG = "mlflow.runName"
@@ -131,10 +132,9 @@ def _write(client: Any, experiment: str, cell: Projection, state: str) -> str:
     if run is not None and run.data.tags.get(STATE_KEY) == state and run.info.status == "FINISHED":
         return f"{cell.name}: already in MLflow"
     tags = {**cell.tags, NAME_TAG: cell.name}
-    if cell.sweep is not None:
-        parent = _find_or_create(
-            client, experiment, SWEEP_KEY, cell.sweep, {NAME_TAG: cell.sweep}, cell.time_ms
-        )
+    if cell.sweep is not None and cell.sweep_id is not None:
+        named = {NAME_TAG: cell.sweep, SWEEP_NAME: cell.sweep}
+        parent = _find_or_create(client, experiment, SWEEP_KEY, cell.sweep_id, named, cell.time_ms)
         client.set_terminated(parent.info.run_id, "FINISHED", max(cell.end_ms, parent.info.end_time or 0))
         tags |= {PARENT_TAG: parent.info.run_id, "icd.cell_of": cell.sweep}
     new = run is None
@@ -152,7 +152,8 @@ def _write_sweep(client: Any, experiment: str, sweep: Sweep) -> str:
     """Bring the sweep's parent run up to date."""
     from mlflow.entities import Metric, RunTag
 
-    parent = _find_or_create(client, experiment, SWEEP_KEY, sweep.name, {NAME_TAG: sweep.name}, sweep.time_ms)
+    named = {NAME_TAG: sweep.name, SWEEP_NAME: sweep.name}
+    parent = _find_or_create(client, experiment, SWEEP_KEY, sweep.id, named, sweep.time_ms)
     client.log_batch(
         parent.info.run_id,
         metrics=[Metric(k, v, sweep.time_ms, 0) for k, v in sweep.metrics.items()],

@@ -12,7 +12,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from icd import ledger
 from icd.errors import ConfigError, MissingResource
+from icd.ledger import is_sweep as is_sweep
 from icd.reading import Unreadable, read_json
 
 HEADLINE = "iterative_vs_linear"
@@ -35,8 +37,8 @@ ENDS = (("ci_lo", 0), ("ci_hi", 1))
 
 @dataclass(frozen=True)
 class Projection:
-    """One cell. ``sweep`` names the sweep it belongs to; ``time_ms`` is when the run was
-    made, ``end_ms`` when it was done.
+    """One cell. ``sweep`` names the sweep it belongs to, ``sweep_id`` tells it from others of that name;
+    ``time_ms`` is when the run was made, ``end_ms`` when it was done.
     """
 
     run_id: str
@@ -48,6 +50,7 @@ class Projection:
     sweep: str | None
     time_ms: int
     end_ms: int
+    sweep_id: str | None = None
 
 
 def project(folder: Path) -> Projection:
@@ -55,6 +58,7 @@ def project(folder: Path) -> Projection:
     finished(folder)
     record, lock, env = (_read(folder / f) for f in ("metrics.json", "config.lock.json", "env.json"))
     plots = sorted((folder / "plots").glob("*.png")) if (folder / "plots").is_dir() else []
+    above = ledger.sweep_of(folder)
     start = datetime.fromisoformat(str(record["created"])).timestamp()
     return Projection(
         run_id=str(record["run_id"]),
@@ -63,7 +67,8 @@ def project(folder: Path) -> Projection:
         metrics=dict(metrics(record)),
         tags=tags(record, env),
         files=(*(folder / f for f in FILES if (folder / f).is_file()), *plots),
-        sweep=sweep_of(folder),
+        sweep=None if above is None else sweep_name(above),
+        sweep_id=None if above is None else ledger.sweep_id(above),
         time_ms=int(1000 * start),
         end_ms=int(1000 * (start + float(record.get("elapsed_s") or 0.0))),
     )
@@ -88,12 +93,6 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path.parent.name}/{path.name}: expected an object") from error
 
 
-def sweep_of(folder: Path) -> str | None:
-    """The sweep directory that ``folder`` is a cell of, with its day where runs are filed by day."""
-    parent = folder.resolve().parent
-    return sweep_name(parent) if is_sweep(parent) else None
-
-
 def sweep_name(folder: Path) -> str:
     """A sweep directory's name, with its day where runs are filed by day."""
     folder = folder.resolve()
@@ -103,11 +102,6 @@ def sweep_name(folder: Path) -> str:
     except ValueError:
         return folder.name
     return f"{day}/{folder.name}"
-
-
-def is_sweep(folder: Path) -> bool:
-    """Whether a directory holds a sweep's cells."""
-    return any((folder / name).is_file() for name in ("multirun.yaml", "sweep.json", "ledger.jsonl"))
 
 
 def params(record: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from icd.errors import ConfigError
+from icd.ledger import sweep_id
 from icd.reading import read_json
 from icd.tracking.projection import sweep_name
 
@@ -16,8 +17,12 @@ LONGEST_TAG = 5000
 
 @dataclass(frozen=True)
 class Sweep:
-    """A parent run: numbers and tags of each gate's family, and the file they are from."""
+    """A parent run: numbers and tags of each gate's family, and the file they are from.
 
+    ``id`` tells the sweep from others of its ``name``.
+    """
+
+    id: str
     name: str
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
@@ -46,4 +51,4 @@ def project_sweep(folder: Path) -> Sweep:
                 tags[f"icd.family.{gate}"] = (", ".join(passed) or "none")[:LONGEST_TAG]
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{folder.name}/{FILE} cannot be read: {error}") from error
-    return Sweep(sweep_name(folder), metrics, tags, file, int(1000 * file.stat().st_mtime))
+    return Sweep(sweep_id(folder), sweep_name(folder), metrics, tags, file, int(1000 * file.stat().st_mtime))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
-from icd.choices import conf_dir
+from icd.choices import conf_dir, published
 from icd.own import named_class
 from icd.pipeline.checks import LIMIT
 from icd.pipeline.record import SCHEMA, configuration
@@ -33,6 +32,8 @@ def configured(run: Recorded) -> list[str]:
     config = metrics["config"]
     formats = {arm["executed"]["format"] for name, arm in metrics["arms"].items() if name != "dense_bf16"}
     again = configuration(lock, metrics["inputs"], config["precision"], run.env["measured"][0]["device"])
+    if "masked" not in lock and config["measure"] != "paper":  # earlier: a preset changed kept its name
+        again |= {"measure": lock["measure"]["name"]}
     if config["transform"] == "nothing":  # so it was called once
         again |= {"transform": "nothing", "sparsity": lock["sparsity"]}
     out = [
@@ -132,27 +133,17 @@ def gated(run: Recorded) -> list[str]:
     """Every gate again, and its thresholds against the lock and those that icd publishes."""
     recorded = run.metrics["gates"]
     asked = {key: value for key, value in run.lock["gate"].items() if key != "_target_"}
-    own = name_in_record(asked, published(asked["name"]))
+    own = name_in_record(asked, published("gate", asked["name"]))
     names = {*PUBLISHED, own} - {"none"}
     out = [f"gates: {name} is missing" for name in sorted(names - set(recorded))]
     for name, gate in recorded.items():
-        spec = asked if name == own else published(name)
+        spec = asked if name == own else published("gate", name)
         if spec is None:
             out.append(f"gates.{name}: neither published nor the one that was asked for")
             continue
         found = Gate(**spec).evaluate(run.metrics)
         out += differ(gate, {**found, "spec": spec}, f"gates.{name}")
     return out
-
-
-def published(name: str) -> dict[str, Any] | None:
-    """The fields of a gate as icd publishes it; None where it does not."""
-    import yaml
-
-    path = conf_dir() / "gate" / f"{name}.yaml"
-    if not path.is_file():
-        return None
-    return {k: v for k, v in yaml.safe_load(path.read_text("utf-8")).items() if k != "_target_"}
 
 
 def tagged(run: Recorded) -> list[str]:

@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+from icd.ledger import finished_cells
 from icd.pipeline.files import SUMS, sha256
-from icd.pipeline.sweep import finished_cells
 from icd.tools.recheck.recorded import read_json
 
 UNFINISHED = ".unfinished-"
