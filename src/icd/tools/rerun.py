@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from icd.errors import ConfigError, MissingResource, VerificationError
-from icd.recording import digest, interpolates, leaves, named_file, sha256, spoken
+from icd.reading import sha256
+from icd.recording import digest, interpolates, leaves, named_file, spoken
 
 LOCK = "config.lock.json"
 LARGEST = 1 << 24  # bytes of a lock; one of icd's has a few thousand
