@@ -129,7 +129,7 @@ def _statistics(metrics: Mapping[str, Any]) -> list[str]:
             "only larger changes could be seen."
         )
     found = block.get("diagnostics") or {}
-    if block.get("summary") == "median" and found and found["rounds"] < FEW_ROUNDS * n:
+    if block.get("summary") == "median" and found.get("rounds", FEW_ROUNDS * n) < FEW_ROUNDS * n:
         out.append(
             "The processes have one or two rounds each, whose median is their mean: a round that another "
             "program disturbed counts in full."
