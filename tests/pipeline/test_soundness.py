@@ -109,6 +109,18 @@ def test_an_output_that_is_no_number_although_the_weights_are_names_the_module_t
         check_answers(own, own.inputs)
 
 
+def test_a_buffer_that_is_no_number_is_named_where_it_reaches_the_output_and_not_where_it_does_not():
+    module = Net(nn.BatchNorm1d(3))
+    module.register_buffer("unused", torch.tensor(float("nan")))
+    own = workload(module)
+    check_answers(own, own.inputs)
+    del module.unused
+    module.between.running_mean[1] = float("nan")
+    said = r"first in the output of between, and so does the buffer between\.running_mean; expected finite"
+    with pytest.raises(ConfigError, match=said):
+        check_answers(own, own.inputs)
+
+
 def test_noise_below_float32_is_told_from_a_missing_axis_where_equivalence_is_proved():
     tiny = tiny_mamba()
     noisy = replace(tiny, forward=lambda m, i: tiny.forward(m, i) * (1 + 1e-8 * torch.rand(1).item()))

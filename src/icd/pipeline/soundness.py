@@ -53,9 +53,11 @@ def check_answers(workload: Workload, inputs: Inputs, within: float = REPEATS) -
     model = f"model={workload.card.name}"
     if not torch.isfinite(one).all():
         where = named(n for n, out in outputs(workload, inputs) if not torch.isfinite(out).all())
+        holds = next((n for n, x in workload.module.named_buffers() if x.isnan().any()), None)
         raise ConfigError(
-            f"{model}: the output holds NaN or infinity although the weights do not, first {where}; "
-            "expected finite outputs"
+            f"{model}: the output holds NaN or infinity although the weights do not, first {where}"
+            + (f", and so does the buffer {holds}" if holds else "")
+            + "; expected finite outputs"
         )
     difference = apart(one, two)
     if difference > within:
