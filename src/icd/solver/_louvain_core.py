@@ -24,11 +24,13 @@ def local_moving(
     bounds: Any,
     gamma: float,
     order: Any,
+    stop: Any = None,
 ) -> Any:
     """Move vertices to the neighbouring community that gains most until no move gains; in place.
 
     ``gamma``: resolution / 2m; ``order``: the queue's first order; ``bounds``: (n,) a vertex only joins
-    vertices of its own bound (all equal: no constraint). Labels are below n. Returns the moves made.
+    vertices of its own bound (all equal: no constraint); ``stop``: (1,), ends early once it is not 0. Labels
+    are below n. Returns the moves made.
     """
     n = len(labels)
     total = np.zeros(n)
@@ -49,6 +51,9 @@ def local_moving(
     touched = np.empty(n, np.int64)
     moves = 0
     while length > 0:
+        if stop is not None:  # noqa: SIM102 - compiled without an alarm where none is given
+            if stop[0] != 0:
+                break
         i = queue[head]
         head = (head + 1) % n
         length -= 1

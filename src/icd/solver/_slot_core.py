@@ -9,11 +9,12 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True)
-def order_blocks(between: Any, apart: Any, alone: Any, slot: Any, sweeps: int) -> Any:
+def order_blocks(between: Any, apart: Any, alone: Any, slot: Any, sweeps: int, stop: Any = None) -> Any:
     """Improve the slots of whole blocks by swaps and insertions until neither helps; in place.
 
     ``between``: (K, K) weight of W between blocks; ``apart``: (K, K) cost of two slots; ``alone``:
-    (K, K) cost of a block in a slot; ``slot``: (K,) slot of each block. Returns the saving.
+    (K, K) cost of a block in a slot; ``slot``: (K,) slot of each block; ``stop``: (1,), ends early once it
+    is not 0. Returns the saving.
     """
     blocks = len(slot)
     holder = np.empty(blocks, np.int64)
@@ -23,12 +24,18 @@ def order_blocks(between: Any, apart: Any, alone: Any, slot: Any, sweeps: int) -
     for _ in range(sweeps):
         found = 0.0
         for s in range(blocks):
+            if stop is not None:  # noqa: SIM102 - compiled without an alarm where none is given
+                if stop[0] != 0:
+                    break
             for t in range(s + 1, blocks):
                 delta = swap_blocks(between, apart, alone, slot, holder[s], holder[t])
                 if delta < -1e-9:
                     exchange(slot, holder, s, t)
                     found -= delta
         for s in range(blocks):
+            if stop is not None:  # noqa: SIM102 - compiled without an alarm where none is given
+                if stop[0] != 0:
+                    break
             for step in (1, -1):
                 best, best_at, total, t = -1e-9, s, 0.0, s
                 while 0 <= t + step < blocks:

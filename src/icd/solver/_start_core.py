@@ -11,8 +11,11 @@ from icd.solver._bitset_core import popcount
 
 
 @njit(cache=True, nogil=True)
-def jaccard_neighbours(sample: Any, k: int) -> Any:
-    """The k most similar channels of each, (D, k) int32, by Jaccard overlap of ``sample`` (D, words)."""
+def jaccard_neighbours(sample: Any, k: int, stop: Any = None) -> Any:
+    """The k most similar channels of each, (D, k) int32, by Jaccard overlap of ``sample`` (D, words).
+
+    Ends early once ``stop`` (1,) is not 0; then some lists are short of their best.
+    """
     channels, words = sample.shape
     size = np.zeros(channels, np.int64)
     for c in range(channels):
@@ -21,6 +24,9 @@ def jaccard_neighbours(sample: Any, k: int) -> Any:
     near = np.zeros((channels, k), np.int32)
     likeness = np.full((channels, k), -1.0)
     for c in range(channels):
+        if stop is not None:  # noqa: SIM102 - compiled without an alarm where none is given
+            if stop[0] != 0:
+                break
         for d in range(c + 1, channels):
             common = np.int64(0)
             for w in range(words):
@@ -47,12 +53,19 @@ def insert(near: Any, likeness: Any, d: int, value: float) -> None:
 
 @njit(cache=True, nogil=True)
 def grow_blocks(
-    indptr: Any, indices: Any, by_channel_ptr: Any, by_channel: Any, weights: Any, block: int
+    indptr: Any,
+    indices: Any,
+    by_channel_ptr: Any,
+    by_channel: Any,
+    weights: Any,
+    block: int,
+    stop: Any = None,
 ) -> Any:
     """Order made by growing one block after another: the heaviest free channel seeds a block, then the
     channel joins that adds least, ``weight of new nets - 0.001 x own weight``, until the block is full.
 
-    ``indptr, indices``: CSR of nets x channels; ``by_channel*``: the same by channel.
+    ``indptr, indices``: CSR of nets x channels; ``by_channel*``: the same by channel. Once ``stop`` (1,) is
+    not 0 the channels that are left come as they are.
     """
     channels = len(by_channel_ptr) - 1
     demand = np.zeros(channels)
@@ -63,7 +76,11 @@ def grow_blocks(
     order = np.empty(channels, np.int32)
     covered = np.full(len(weights), -1, np.int64)
     shared = np.zeros(channels)
+    filled = 0
     for p in range(channels):
+        if stop is not None:  # noqa: SIM102 - compiled without an alarm where none is given
+            if stop[0] != 0:
+                break
         b = p // block
         first = p % block == 0
         if first:
@@ -77,6 +94,7 @@ def grow_blocks(
                     best = c
                     best_value = value
         order[p] = best
+        filled += 1
         free[best] = False
         for e in range(by_channel_ptr[best], by_channel_ptr[best + 1]):
             net = by_channel[e]
@@ -84,4 +102,8 @@ def grow_blocks(
                 covered[net] = b
                 for z in range(indptr[net], indptr[net + 1]):
                     shared[indices[z]] += weights[net]
+    for c in range(channels):
+        if free[c]:
+            order[filled] = c
+            filled += 1
     return order

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CHUNK = 1 << 15
+CHUNK_WORK = 1 << 27  # cells looked at between two looks at the clock
 NEAR = 16
 COLD = 0.003
 # Chains of the annealing: which of the starts (None: the best layout so far), and how hot to begin, in units
@@ -39,7 +40,7 @@ def arrange(
     found: list[tuple[float, IntArray]] = []
 
     def note(layout: IntArray) -> None:
-        ordered = tidy(problem, cells, order_whole_blocks(problem, cells, layout))
+        ordered = tidy(problem, cells, order_whole_blocks(problem, cells, layout, book.clock))
         found.append((problem.evaluate(ordered)["J"], ordered))
         found.sort(key=lambda entry: entry[0])
 
@@ -49,6 +50,9 @@ def arrange(
             return found[0][1]
         note(rearrange(pi, classes, rank))
     pool = movable(problem, classes)
+    if len(pool) and not cells.searched:
+        book.leave_out("cells", f"{problem.size} channels in {len(cells.block)} cells need too large tables")
+        pool = pool[:0]
     starts = [layout for _, layout in found]
     for chain, (start, hot) in enumerate(CHAINS if len(pool) else ()):
         left = len(CHAINS) - chain
@@ -85,13 +89,15 @@ def wanted_orders(book: Book, seed: int) -> Iterator[IntArray]:
     spectral = book.layouts["spectral"]
     yield spectral
     if problem.strength.any() and not book.clock.expired():
-        labels, _ = find_communities(
-            problem.levels,
-            resolution=problem.objective.resolution,
-            seed=seed,
-            kicks=2,
-            expired=book.clock.expired,
-        )
+        with book.clock.alarm() as stop:
+            labels, _ = find_communities(
+                problem.levels,
+                resolution=problem.objective.resolution,
+                seed=seed,
+                kicks=2,
+                expired=book.clock.expired,
+                stop=stop,
+            )
         yield from community_orders(labels, spectral, problem.block)
 
 
@@ -143,8 +149,9 @@ def swap_between_cells(
         *(problem.block, null_price, move_price, inside),
     )
     cooling = (COLD / hot) ** (1.0 / span.proposals)
+    chunk = int(np.clip(CHUNK_WORK // len(cells.block), 64, CHUNK))
     best, best_change, change = pi, 0.0, 0.0
-    for count, progress in span.chunks(CHUNK):
+    for count, progress in span.chunks(chunk):
         heat = typical * hot * (COLD / hot) ** progress
         change += anneal_cells(
             S, cells.cost, *graph, problem.strength, load, *fixed, heat, cooling, count, state

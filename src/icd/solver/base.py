@@ -74,11 +74,12 @@ class LayoutSolver(ABC):
         and ``line``: channels per tile column and per 128-byte line; ``previous``: the layout to stay
         near. Raises ConfigError for bad input and SolverTimeout when the budget ended too early.
         """
-        problem = pose(W, nets, block=block, line=line, previous=previous, objective=self.objective)
         compiling = Clock(float("inf"))
         self.compile()
         compile_s = compiling.seconds()
-        book = Book(problem, Clock(self.time_budget_s), notes={"compile_seconds": compile_s})
+        clock = Clock(self.time_budget_s)
+        problem = pose(W, nets, block=block, line=line, previous=previous, objective=self.objective)
+        book = Book(problem, clock, notes={"compile_seconds": compile_s})
         return book.close(self.search(book))
 
     def compile(self) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import Timer
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +16,9 @@ from icd.contracts import IntArray, Layout
 from icd.errors import SolverTimeout
 from icd.solver.objective import better
 from icd.solver.problem import Problem
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 HEAD_START = 0.25
 
@@ -31,6 +37,22 @@ class Clock:
             self.limited = True
             return True
         return False
+
+    @contextmanager
+    def alarm(self) -> Iterator[NDArray[np.uint8]]:
+        """An array (1,) that turns from 0 to 1 when the budget is used up, while compiled code runs."""
+        rung = np.zeros(1, np.uint8)
+        if math.isinf(self.budget_s):
+            yield rung
+            return
+        timer = Timer(self.left(), rung.fill, (1,))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield rung
+        finally:
+            timer.cancel()
+            self.limited = self.limited or bool(rung[0])
 
     def left(self) -> float:
         """Seconds of the budget that are left."""
@@ -103,13 +125,17 @@ class Book:
         """Score identity, previous, degree and spectral; SolverTimeout if the budget ends before."""
         from icd.solver.trivial import trivial_layouts
 
-        for name, make in trivial_layouts(self.problem):
+        for name, make in trivial_layouts(self.problem, self.clock.expired):
             if self.clock.expired():
                 raise SolverTimeout(
                     f"the budget ended after {self.clock.seconds():.2f} s, before the candidate {name!r} "
                     "was scored; raise solver.time_budget_s"
                 )
             self.enter(name, make())
+
+    def leave_out(self, step: str, why: str) -> None:
+        """Note a step of the search that is not made for its size; ``stats["left_out"]`` lists them."""
+        self.notes.setdefault("left_out", {})[step] = why
 
     def close(self, chosen: str) -> Layout:
         """The layout called ``chosen`` with the statistics that the record keeps."""

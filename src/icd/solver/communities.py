@@ -24,13 +24,14 @@ def find_communities(
     seed: int = 0,
     kicks: int = 20,
     expired: Callable[[], bool] = lambda: False,
+    stop: NDArray[np.uint8] | None = None,
 ) -> tuple[NDArray[np.int64], float]:
     """Labels (D,) numbered from 0, and their modularity.
 
     ``W``: symmetric, non-negative CSR with a zero diagonal. Multilevel passes with Leiden's refinement
     (Traag, Waltman, van Eck 2019) repeat until they gain nothing; then ``kicks`` times a share of the
     vertices is scattered and the passes repeat, and the better partition is kept. ``expired`` is asked
-    between passes.
+    between passes; ``stop`` (1,), once not 0, ends a pass.
     """
     from icd.solver._louvain_core import compress, quality, scatter
     from icd.solver._random_core import seeded
@@ -40,11 +41,11 @@ def find_communities(
     if graph[3].sum() == 0.0:
         return labels, 0.0
     state = seeded(seed)
-    labels, best = _climb(graph, labels, resolution, state, expired)
+    labels, best = _climb(graph, labels, resolution, state, expired, stop)
     for _ in range(kicks):
         if expired():
             break
-        trial, value = _climb(graph, scatter(labels, KICK, state), resolution, state, expired)
+        trial, value = _climb(graph, scatter(labels, KICK, state), resolution, state, expired, stop)
         if value > best:
             labels, best = trial, value
     compress(labels)
@@ -68,13 +69,14 @@ def _climb(
     resolution: float,
     state: NDArray[np.uint64],
     expired: Callable[[], bool],
+    stop: NDArray[np.uint8] | None,
 ) -> tuple[NDArray[np.int64], float]:
     """Passes until they gain nothing."""
     from icd.solver._louvain_core import quality
 
     value = -np.inf
     while True:
-        trial = _one_pass(graph, labels.copy(), resolution, state)
+        trial = _one_pass(graph, labels.copy(), resolution, state, stop)
         reached = quality(*graph, trial, resolution)
         if reached <= value + 1e-9:
             return labels, value
@@ -84,7 +86,11 @@ def _climb(
 
 
 def _one_pass(
-    graph: Arrays, labels: NDArray[np.int64], resolution: float, state: NDArray[np.uint64]
+    graph: Arrays,
+    labels: NDArray[np.int64],
+    resolution: float,
+    state: NDArray[np.uint64],
+    stop: NDArray[np.uint8] | None,
 ) -> NDArray[np.int64]:
     """Move, refine inside communities, aggregate the refinement, and again on the smaller graph."""
     from icd.solver._louvain_core import aggregate, compress, local_moving, shuffled
@@ -94,9 +100,9 @@ def _one_pass(
     while True:
         size = len(labels)
         free = np.zeros(size, np.int64)
-        local_moving(*graph, labels, free, gamma, shuffled(size, state))
+        local_moving(*graph, labels, free, gamma, shuffled(size, state), stop)
         refined = np.arange(size)
-        local_moving(*graph, refined, labels, gamma, shuffled(size, state))
+        local_moving(*graph, refined, labels, gamma, shuffled(size, state), stop)
         compress(labels)
         count = compress(refined)
         if count == size:

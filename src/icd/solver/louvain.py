@@ -32,15 +32,17 @@ class Louvain(LayoutSolver):
         """Trivial candidates, communities, blocks in order."""
         book.enter_trivial()
         problem = book.problem
-        labels, reached = find_communities(
-            problem.levels,
-            resolution=self.resolution,
-            seed=self.seed,
-            kicks=KICKS if self.max_proposals is None else min(KICKS, self.max_proposals),
-            expired=book.clock.expired,
-        )
+        with book.clock.alarm() as stop:
+            labels, reached = find_communities(
+                problem.levels,
+                resolution=self.resolution,
+                seed=self.seed,
+                kicks=KICKS if self.max_proposals is None else min(KICKS, self.max_proposals),
+                expired=book.clock.expired,
+                stop=stop,
+            )
         book.notes["communities"] = {"count": int(labels.max()) + 1, "Q": reached}
         cells = make_cells(problem)
         for order in community_orders(labels, book.layouts["spectral"], problem.block):
-            book.enter("louvain", order_whole_blocks(problem, cells, order))
+            book.enter("louvain", order_whole_blocks(problem, cells, order, book.clock))
         return book.best

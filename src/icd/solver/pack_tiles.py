@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,7 +10,12 @@ from icd.contracts import IntArray, inverse
 from icd.solver.book import Book, Span
 from icd.solver.reduce import Reduced
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 CHUNK = 1 << 16
+CHUNK_WORK = 1 << 27  # words looked at between two looks at the clock
+MOST_BYTES = 1 << 30
 NEAR = 96
 PAIR_WORDS = 1 << 29
 MOST_GROWTH = 1 << 34
@@ -27,19 +32,32 @@ def pack_tiles(book: Book, reduced: Reduced, proposals: int, seconds: float, see
         return book.layouts[book.best]
     blocks = -(-book.problem.size // book.problem.block)
     if blocks * reduced.matrix.nnz <= MOST_GROWTH:
-        book.enter("growth", grow(reduced, book.problem.block))
-    if not at_lower_bound(book) and not book.clock.expired():
+        with book.clock.alarm() as stop:
+            grown = grow(reduced, book.problem.block, stop)
+        book.enter("growth", grown)
+    needed = bytes_needed(reduced, blocks)
+    if needed > MOST_BYTES:
+        book.leave_out("tiles", f"bits of {len(reduced.value)} words and {blocks} blocks: {needed:,} bytes")
+    elif not at_lower_bound(book) and not book.clock.expired():
         annealing = Annealing(book, reduced, seed)
         book.enter("annealed", annealing.run(book.layouts[book.best], proposals, seconds))
     return book.layouts[book.best]
 
 
-def grow(reduced: Reduced, block: int) -> IntArray:
-    """Blocks grown one after another from the channels that most nets need."""
+def bytes_needed(reduced: Reduced, blocks: int) -> int:
+    """What an annealing keeps in memory: bits of the channels, and the counts and bits of the blocks."""
+    words = len(reduced.value)
+    return 8 * words * reduced.matrix.shape[1] + (128 + 16) * words * blocks
+
+
+def grow(reduced: Reduced, block: int, stop: NDArray[np.uint8] | None = None) -> IntArray:
+    """Blocks grown one after another from the channels that most nets need; ``stop`` (1,) ends it early."""
     from icd.solver._start_core import grow_blocks
 
     nets, channels = reduced.matrix, reduced.matrix.T.tocsr()
-    order = grow_blocks(nets.indptr, nets.indices, channels.indptr, channels.indices, reduced.weights, block)
+    order = grow_blocks(
+        nets.indptr, nets.indices, channels.indptr, channels.indices, reduced.weights, block, stop
+    )
     return np.asarray(order, np.int32)
 
 
@@ -67,7 +85,11 @@ class Annealing:
         size, words = self.bits.shape
         sample = int(np.clip(PAIR_WORDS // size**2, 8, words)) if words > 8 else words
         chosen = np.sort(np.random.default_rng(seed).choice(words, sample, replace=False))
-        self.near = jaccard_neighbours(np.ascontiguousarray(self.bits[:, chosen]), min(NEAR, size - 1))
+        with book.clock.alarm() as stop:
+            self.near = jaccard_neighbours(
+                np.ascontiguousarray(self.bits[:, chosen]), min(NEAR, size - 1), stop
+            )
+        self.chunk = int(np.clip(CHUNK_WORK // max(1, words), 64, CHUNK))
 
     def run(self, start: IntArray, proposals: int, seconds: float) -> IntArray:
         """A short chain on every schedule, then the rest of the proposals on the one that went best."""
@@ -96,7 +118,7 @@ class Annealing:
         hot, cold = schedule
         cooling = (cold / hot) ** (1.0 / max(1, proposals))
         best, best_saved, saved = start, 0.0, 0.0
-        for count, progress in Span(self.book.clock, proposals, seconds).chunks(CHUNK):
+        for count, progress in Span(self.book.clock, proposals, seconds).chunks(self.chunk):
             saved += anneal(
                 self.bits,
                 *state,

@@ -70,7 +70,7 @@ def fit_sites(
                     budget = max(1e-6, min(solver.time_budget_s, share))
                     name = queue.pop(0)
                     limited = replace(solver, time_budget_s=budget)
-                    running[pool.submit(solve_or_keep, limited, tasks[name], cache_dir)] = name
+                    running[pool.submit(solve_or_keep, limited, tasks[name], cache_dir, clock.left)] = name
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     name = running.pop(future)
                     done[name] = future.result()
@@ -81,19 +81,28 @@ def fit_sites(
     return {name: done[name] for name in tasks}
 
 
-def solve_or_keep(solver: LayoutSolver, task: SiteTask, cache_dir: Path | None = None) -> Layout:
-    """One site: on a timeout tried once more, then the initial layout is kept, or SolverTimeout raised."""
-    player = solver if cache_dir is None else CachedSolver(solver, cache_dir)
+def solve_or_keep(
+    solver: LayoutSolver,
+    task: SiteTask,
+    cache_dir: Path | None = None,
+    left: Callable[[], float] = lambda: float("inf"),
+) -> Layout:
+    """One site: on a timeout tried once more, then the initial layout is kept, or SolverTimeout raised.
+
+    The second try has what is ``left`` of the model's budget, and is not made where nothing is.
+    """
     W, nets, block, line, previous = task.W, task.nets, task.block, task.line, task.previous
-    try:
-        return player.solve(W, nets, block=block, line=line, previous=previous)
-    except SolverTimeout as timeout:
-        log.warning("%s; trying once more", timeout)
-    try:
-        return player.solve(W, nets, block=block, line=line, previous=previous)
-    except SolverTimeout:
-        if solver.on_timeout == "fail":
-            raise
+    for again in (False, True):
+        limited = replace(solver, time_budget_s=max(1e-9, min(solver.time_budget_s, left())))
+        player = limited if cache_dir is None else CachedSolver(limited, cache_dir)
+        try:
+            return player.solve(W, nets, block=block, line=line, previous=previous)
+        except SolverTimeout as timeout:
+            if again or left() <= 0.0:
+                if solver.on_timeout == "fail":
+                    raise
+                break
+            log.warning("%s; trying once more", timeout)
     problem = pose(W, nets, block=block, line=line, previous=previous, objective=solver.objective)
     book = Book(problem, Clock(0.0))
     book.clock.expired()

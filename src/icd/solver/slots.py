@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from icd.contracts import IntArray, inverse
+from icd.solver.book import Clock
 from icd.solver.cells import Cells
 from icd.solver.problem import Problem
 from icd.solver.trivial import fiedler_order
@@ -18,17 +19,18 @@ MAX_BLOCKS = 2048
 SWEEP_BUDGET = 1 << 30
 
 
-def order_whole_blocks(problem: Problem, cells: Cells, pi: IntArray) -> IntArray:
+def order_whole_blocks(problem: Problem, cells: Cells, pi: IntArray, clock: Clock | None = None) -> IntArray:
     """``pi`` with its whole blocks in the best order found; a padded last block stays where it is.
 
     Starts from the order at hand, the Fiedler order of the blocks and, with a previous layout, the
     assignment of blocks to places that they overlap most (Hungarian method); improved by swaps and
-    insertions, as many sweeps as the number of blocks allows.
+    insertions, as many sweeps as the number of blocks and the clock allow.
     """
     from icd.solver._slot_core import order_blocks
 
     whole = problem.size // problem.block
-    if not 2 <= whole <= MAX_BLOCKS:
+    clock = clock or Clock(float("inf"))
+    if not 2 <= whole <= MAX_BLOCKS or not cells.searched or clock.expired():
         return pi
     between, last = _weight_between_blocks(problem, pi, whole)
     first_cell = cells.of[np.arange(whole) * problem.block]
@@ -40,7 +42,8 @@ def order_whole_blocks(problem: Problem, cells: Cells, pi: IntArray) -> IntArray
     sweeps = int(np.clip(SWEEP_BUDGET // whole**3, 0, 40))
     best, best_cost = np.arange(whole), np.inf
     for slot in _starting_slots(problem, pi, between):
-        order_blocks(between, apart, alone, slot, sweeps)
+        with clock.alarm() as stop:
+            order_blocks(between, apart, alone, slot, sweeps, stop)
         placed = apart[np.ix_(slot, slot)]
         cost = float((between * placed).sum() / 2.0 + alone[np.arange(whole), slot].sum())
         if cost < best_cost:

@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 LANCZOS_STEPS = 80
 
 
-def trivial_layouts(problem: Problem) -> Iterator[tuple[str, Callable[[], IntArray]]]:
+def trivial_layouts(
+    problem: Problem, expired: Callable[[], bool] = lambda: False
+) -> Iterator[tuple[str, Callable[[], IntArray]]]:
     """Names and makers of the trivial candidates, the layout that is there first."""
     yield "identity", lambda: problem.identity
     if problem.previous is not None:
         yield "previous", lambda: problem.initial
     yield "degree", lambda: degree_order(problem)
-    yield "spectral", lambda: spectral_order(problem)
+    yield "spectral", lambda: spectral_order(problem, expired)
 
 
 def degree_order(problem: Problem) -> IntArray:
@@ -34,27 +36,27 @@ def degree_order(problem: Problem) -> IntArray:
     return np.lexsort((-problem.strength, -demand)).astype(np.int32)
 
 
-def spectral_order(problem: Problem) -> IntArray:
+def spectral_order(problem: Problem, expired: Callable[[], bool] = lambda: False) -> IntArray:
     """Channels by the Fiedler vector of the normalised Laplacian; unconnected channels go last."""
-    return fiedler_order(problem.levels)
+    return fiedler_order(problem.levels, expired)
 
 
-def fiedler_order(W: csr_matrix) -> IntArray:
+def fiedler_order(W: csr_matrix, expired: Callable[[], bool] = lambda: False) -> IntArray:
     """Vertices of a symmetric graph by ``fiedler``, isolated ones last, int32 (vertices,)."""
     strength = np.asarray(W.sum(axis=1)).ravel()
     linked = np.flatnonzero(strength > 0)
     rest = np.flatnonzero(strength <= 0)
     if len(linked) > 2:
-        value = fiedler(W[linked][:, linked] if len(rest) else W)
+        value = fiedler(W[linked][:, linked] if len(rest) else W, expired)
         linked = linked[np.argsort(value, kind="stable")]
     return np.concatenate([linked, rest]).astype(np.int32)
 
 
-def fiedler(W: csr_matrix) -> NDArray[np.float64]:
+def fiedler(W: csr_matrix, expired: Callable[[], bool] = lambda: False) -> NDArray[np.float64]:
     """Second eigenvector of D^-1/2 W D^-1/2, scaled by D^-1/2, for a graph without isolated vertices.
 
     Lanczos with full reorthogonalisation, a fixed number of steps from a fixed start: it always ends,
-    and always with the same answer.
+    and always with the same answer unless ``expired``, asked between steps, cut it short.
     """
     size = W.shape[0]
     root = np.sqrt(np.asarray(W.sum(axis=1), np.float64).ravel())
@@ -68,7 +70,7 @@ def fiedler(W: csr_matrix) -> NDArray[np.float64]:
         vector -= trivial * (trivial @ vector)
         vector -= basis[:step].T @ (basis[:step] @ vector)
         norm = np.linalg.norm(vector)
-        if norm < 1e-10:
+        if norm < 1e-10 or (step > 1 and expired()):
             break
         off[step] = norm
         basis[step] = vector / norm
