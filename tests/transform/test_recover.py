@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from icd.contracts import ModelCard
+from icd.contracts import ModelCard, Site, TensorAxis, Workload
 from icd.errors import ConfigError
 from icd.model.calibration import collect
 from icd.report.caveats import caveats
 from icd.transform.channel import Channel
+from icd.transform.moments import Moments
 from icd.transform.permute import permute, restore
-from icd.transform.recover import RIDGE, Moments, decide, refit
+from icd.transform.recover import RIDGE, decide, refit, solve
 from icd.transform.walk import chain
 from tests.tiny import mock, tiny_bert
 
@@ -20,6 +21,13 @@ from tests.tiny import mock, tiny_bert
 def channel(**changes):
     fields = {"sparsity": 0.5, "score": "wanda", "groups": ["neurons", "heads"], "seed": 0}
     return Channel(**{**fields, "recover": "lstsq", **changes})
+
+
+def taught(batches=24, **sites):
+    """A tiny BERT with calibration enough to refit on: of 48 sequences of 16 tokens nine are held out."""
+    drawn = (torch.Generator().manual_seed(10 + k) for k in range(batches))
+    inputs = tuple({"input_ids": torch.randint(0, 97, (2, 16), generator=g)} for g in drawn)
+    return replace(tiny_bert(**sites), calibration=inputs)
 
 
 def moments_of(linear, *batches):
@@ -40,7 +48,7 @@ def test_a_refit_is_numpys_least_squares_on_the_stacked_system(biased, pattern):
     linear.weight.mul_(torch.from_numpy(keep))
     before = linear.weight.numpy().copy()
     halves = [(torch.from_numpy(a[i]), torch.from_numpy(y[i])) for i in (slice(0, 90), slice(90, n))]
-    missed = refit(linear, moments_of(linear, *halves))
+    weight, bias = solve(linear, moments_of(linear, *halves))
     for row, live in enumerate(before != 0):
         centred = a[:, live] - a[:, live].mean(0) if biased else a[:, live]
         root = np.sqrt(RIDGE * np.mean((centred**2).sum(0)))
@@ -49,15 +57,15 @@ def test_a_refit_is_numpys_least_squares_on_the_stacked_system(biased, pattern):
         bottom = np.hstack([root * np.eye(live.sum()), np.zeros((live.sum(), ones.shape[1]))])
         right = np.concatenate([y[:, row], root * before[row, live]])
         expected = np.linalg.lstsq(np.vstack([top, bottom]), right, rcond=None)[0]
-        np.testing.assert_allclose(linear.weight[row, live].numpy(), expected[: live.sum()], atol=1e-10)
-        assert (linear.weight[row, ~live] == 0).all()
+        np.testing.assert_allclose(weight[row, live].numpy(), expected[: live.sum()], atol=1e-10)
+        assert (weight[row, ~live] == 0).all()
         if biased:
-            np.testing.assert_allclose(float(linear.bias[row]), expected[-1], atol=1e-10)
-    assert missed["missed_after"] < missed["missed_before"]
+            np.testing.assert_allclose(float(bias[row]), expected[-1], atol=1e-10)
+    assert biased or bias is None
 
 
 def test_a_later_layer_is_fitted_on_what_the_recovered_model_gives_it():
-    dense = tiny_bert(layers=3)
+    dense = taught(layers=3)
     pruned = channel().apply(dense, collect(dense))
     name = "encoder.layer.2.output.dense"
     row = next(r for r in pruned.notes["recover"]["consumers"] if r["module"] == name)
@@ -77,8 +85,9 @@ def test_a_later_layer_is_fitted_on_what_the_recovered_model_gives_it():
         dense.module.encoder.layer[2](seen["given"][-1])
     for hook in hooks:
         hook.remove()
-    ours, wanted = (torch.cat(seen[key]).flatten(0, 1).double() for key in ("ours", "dense"))
+    ours, wanted = (torch.cat(seen[key])[4::5].flatten(0, 1).double() for key in ("ours", "dense"))
     missed = (ours - wanted).square().sum() / (wanted - wanted.mean(0)).square().sum()
+    assert row["kept"] and (row["tokens"], row["held_out"]) == (39 * 16, 9 * 16)
     assert row["missed_after"] == pytest.approx(float(missed), rel=1e-3)
 
 
@@ -87,7 +96,7 @@ def test_the_ridge_is_a_hundredth_of_the_inputs_variance():
 
 
 def test_the_same_values_come_out_bit_for_bit_in_any_layout_and_on_a_second_run():
-    workload = tiny_bert()
+    workload = taught()
     activations = collect(workload)
     rng = np.random.default_rng(1)
     layouts = {s.name: rng.permutation(s.size).astype(np.int32) for s in workload.sites}
@@ -101,7 +110,7 @@ def test_the_same_values_come_out_bit_for_bit_in_any_layout_and_on_a_second_run(
 
 
 def test_dead_channels_stay_exactly_zero_and_the_dense_model_untouched():
-    workload = tiny_bert()
+    workload = taught()
     before = {k: v.clone() for k, v in workload.module.state_dict().items()}
     out = channel().apply(workload, collect(workload))
     for site in workload.sites:
@@ -115,7 +124,7 @@ def test_dead_channels_stay_exactly_zero_and_the_dense_model_untouched():
 
 @pytest.mark.parametrize("groups", [["neurons"], ["heads"], ["neurons", "heads"]])
 def test_recovery_brings_unseen_outputs_closer_to_the_dense_ones(groups):
-    workload = tiny_bert()
+    workload = taught()
     activations = collect(workload)
     reference = workload.forward(workload.module, workload.inputs)
 
@@ -128,13 +137,14 @@ def test_recovery_brings_unseen_outputs_closer_to_the_dense_ones(groups):
 
 
 def test_every_consumer_of_a_pruned_site_is_refitted_in_the_order_of_the_forward():
-    workload = tiny_bert()
+    workload = taught()
     note = channel().apply(workload, collect(workload)).notes["recover"]
     parts = ("attention.output.dense", "output.dense")
     assert [r["module"] for r in note["consumers"]] == [
         f"encoder.layer.{i}.{part}" for i in range(2) for part in parts
     ]
-    assert all(r["tokens"] == 64 and r["missed_after"] < r["missed_before"] for r in note["consumers"])
+    assert all(r["tokens"] == 39 * 16 and r["kept"] for r in note["consumers"])
+    assert note["outputs"]["missed_after"] < note["outputs"]["missed_before"]
     some = channel(groups=["neurons"]).apply(workload, collect(workload)).notes["recover"]["consumers"]
     assert all("attention" not in r["module"] for r in some) and len(some) == 2
 
@@ -149,7 +159,7 @@ def test_a_chain_of_layers_is_walked_and_anything_else_runs_whole(monkeypatch):
 
 
 def test_walking_the_whole_model_gives_nearly_the_same_first_layer(monkeypatch):
-    workload = tiny_bert(layers=1)
+    workload = taught(layers=1)
     activations = collect(workload)
     walked = channel(groups=["neurons"]).apply(workload, activations)
     monkeypatch.setattr("icd.transform.walk.chain", lambda _: [])
@@ -173,22 +183,138 @@ def test_lstsq_without_calibration_inputs_is_refused_with_what_to_use_instead():
         channel(score="magnitude").apply(workload, None)
 
 
+@pytest.mark.parametrize("how", ["auto", "lstsq"])
 @pytest.mark.parametrize("sparsity", [0.5, 0.9])
-def test_with_fewer_tokens_than_live_inputs_auto_refits_nothing_and_lstsq_is_called_underdetermined(sparsity):
+def test_with_fewer_tokens_to_fit_on_than_live_inputs_no_refit_is_kept(how, sparsity):
     card = ModelCard("tiny", "bert", 1, "pretrained", "here")
-    workload = replace(tiny_bert(), card=card)  # 64 tokens; 128 neurons of 256 are live at 0.5, 26 at 0.9
-    few = sparsity == 0.5
-    auto, asked = (
-        channel(sparsity=sparsity, groups=["neurons"], score="magnitude", recover=how).apply(workload, None)
-        for how in ("auto", "lstsq")
+    workload = replace(tiny_bert(), card=card)  # 64 tokens, 12 held out; of 256 neurons 128 or 26 are live
+    plain = channel(sparsity=sparsity, groups=["neurons"], score="magnitude", recover="none")
+    given = replace(plain, recover=how).apply(workload, None)
+    note = given.notes["recover"]
+    reasons = [row.get("reason", "") for row in note["consumers"]]
+    said = (
+        "52 calibration tokens to fit on are fewer than the 128 live inputs of encoder.layer.0.output.dense"
     )
-    note, done = auto.notes["recover"], asked.notes["recover"]
-    said = "64 calibration tokens are fewer than the 128 live inputs of encoder.layer.0.output.dense"
-    assert (note["method"], said in note["reason"]) == (("none", True) if few else ("lstsq", False))
-    assert done["method"] == "lstsq" and (done.get("underdetermined", False), said in done["reason"]) == (
-        few,
-        few,
+    assert (reasons[0] == said) == (sparsity == 0.5)
+    if sparsity == 0.5:
+        assert note["method"] == "none" and said in note["reason"] and how in note["reason"]
+        assert not any("missed_after" in row for row in note["consumers"])
+        unrecovered = plain.apply(workload, None).module.state_dict()
+        assert all(torch.equal(v, unrecovered[k]) for k, v in given.module.state_dict().items())
+        told = [c for c in caveats({"transform": given.notes}, {}) if "Recovery kept 0 of 2 refits" in c]
+        assert len(told) == 1 and said in told[0]
+
+
+def consumer_of(tokens, seed, inner=24, live=12):
+    """A linear layer pruned to ``live`` of ``inner`` noisy, correlated inputs, and moments of its tokens."""
+    rng = np.random.default_rng(seed)
+    linear = torch.nn.Linear(inner, 4).double().requires_grad_(False)
+    linear.weight.data = torch.from_numpy(rng.normal(size=(4, inner)))
+    mix = rng.normal(size=(inner, inner))
+
+    def draw(n):
+        a = torch.from_numpy(rng.normal(size=(n, inner)) @ mix)
+        return a, linear(a) + 8 * torch.from_numpy(rng.normal(size=(n, 4)))
+
+    found = draw(tokens), draw(2000)
+    linear.weight[:, live:] = 0.0
+    return linear, [moments_of(linear, pair) for pair in found], found
+
+
+@pytest.mark.parametrize("tokens", [12, 14, 4000])
+def test_a_refit_is_kept_exactly_where_it_is_better_on_tokens_that_it_has_not_seen(tokens):
+    for seed in range(6):
+        linear, (fitted, held), (_, (a, y)) = consumer_of(tokens, seed)
+        before, after = linear.weight.clone(), solve(linear, fitted)
+        row = refit("layer", linear, fitted, held)
+
+        def missed(weight, bias, a=a, y=y):
+            return float((a @ weight.T + bias - y).square().sum() / (y - y.mean(0)).square().sum())
+
+        own = torch.linalg.lstsq(torch.cat([a, torch.ones(len(a), 1)], 1).double(), y.double()).solution
+        assert missed(own[:-1].T, own[-1]) < row["missed_before"]  # a layer that saw those tokens is better
+        assert row["missed_after"] == pytest.approx(missed(*after), rel=1e-9)
+        assert row["kept"] == (row["missed_after"] < row["missed_before"])
+        assert torch.equal(linear.weight, after[0] if row["kept"] else before)
+        assert ("would miss more" in row.get("reason", "")) != row["kept"]
+        assert row["kept"] or tokens < 4000
+
+
+def test_a_consumer_that_is_no_linear_layer_is_left_alone_by_auto_and_refused_by_lstsq():
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.down = torch.nn.Linear(8, 40), torch.nn.Conv1d(40, 8, 1)
+
+        def forward(self, x):
+            return self.down(torch.relu(self.up(x)).transpose(1, 2)).transpose(1, 2)
+
+    axes = (TensorAxis("up.weight", 0), TensorAxis("up.bias", 0), TensorAxis("down.weight", 1))
+    workload = own_model(Net(), Site("n", 40, axes, "neurons", "down"))
+    reason = "down is a Conv1d, and linear layers alone are refitted"
+    plain = channel(score="magnitude", recover="auto").apply(workload, None)
+    note = plain.notes["recover"]
+    assert note["method"] == "none" and note["reason"] == (
+        f"transform.recover=auto: no refit was kept; {reason}"
     )
-    assert any("underdetermined" in c for c in caveats({"transform": asked.notes}, {})) == few
-    same = torch.equal(*(w.module.encoder.layer[0].output.dense.weight for w in (auto, asked)))
-    assert same != few
+    with pytest.raises(ConfigError, match=rf"^transform.recover=lstsq: {reason}"):
+        channel(score="magnitude").apply(workload, None)
+
+
+def test_a_consumer_that_is_never_called_is_left_alone_by_auto_and_refused_by_lstsq():
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.down = torch.nn.Linear(8, 40), torch.nn.Linear(40, 8)
+
+        def forward(self, x):
+            return torch.nn.functional.linear(torch.relu(self.up(x)), self.down.weight, self.down.bias)
+
+    axes = (TensorAxis("up.weight", 0), TensorAxis("up.bias", 0), TensorAxis("down.weight", 1))
+    workload = own_model(Net(), Site("n", 40, axes, "neurons", "down"))
+    note = channel(score="magnitude", recover="auto").apply(workload, None).notes["recover"]
+    assert note["method"] == "none" and "the forward never calls down" in note["reason"]
+    with pytest.raises(ConfigError, match=r"^transform.recover=lstsq: the forward never calls down"):
+        channel(score="magnitude").apply(workload, None)
+
+
+def own_model(module, *sites, calibration=8, shape=(4, 12, 8)):
+    """A workload of a module that takes ``x``, with weights that count as trained."""
+    torch.manual_seed(0)
+    module.eval().requires_grad_(False)
+    for parameter in module.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    batches = tuple({"x": torch.randn(shape)} for _ in range(calibration))
+    return Workload(
+        module=module,
+        forward=lambda module, inputs: module(**inputs),
+        inputs=batches[0],
+        sites=sites,
+        card=ModelCard("own", "own", 1, "pretrained", "here"),
+        calibration=batches,
+    )
+
+
+def test_refits_that_help_their_layers_and_harm_the_outputs_are_taken_back(monkeypatch):
+    workload = taught()
+    judged = {"missed_before": 0.1, "missed_after": 0.2, "kept": False}
+    monkeypatch.setattr("icd.transform.recover.outputs_judged", lambda *_: judged)
+    note, plain = (channel(recover=how, score="magnitude").apply(workload, None) for how in ("lstsq", "none"))
+    found = note.notes["recover"]
+    assert found["method"] == "none" and not any(row["kept"] for row in found["consumers"])
+    assert "outputs would miss more" in found["reason"]
+    weights = plain.module.state_dict()
+    assert all(torch.equal(v, weights[k]) for k, v in note.module.state_dict().items())
+
+
+def test_outputs_are_judged_on_the_sequences_held_out_alone():
+    workload = taught()
+    plain, ours = (channel(recover=how, score="magnitude").apply(workload, None) for how in ("none", "lstsq"))
+    wanted, before, after = (
+        torch.cat([workload.forward(w.module, b) for b in workload.calibration])[4::5].flatten(0, 1).double()
+        for w in (workload, plain, ours)
+    )
+    total = (wanted - wanted.mean(0)).square().sum()
+    said = ours.notes["recover"]["outputs"]
+    assert said["missed_before"] == pytest.approx(float((before - wanted).square().sum() / total), rel=1e-6)
+    assert said["missed_after"] == pytest.approx(float((after - wanted).square().sum() / total), rel=1e-6)

@@ -17,12 +17,17 @@ def ran(executed: Mapping[str, Any], parts: Iterable[Mapping[str, Any]]) -> bool
     ``parts``: the operators of a forward (`icd.measure.work.count`), which tell of an eight-bit layer that
     exists and is never called. Records without ``weight_bytes`` say nothing of it.
     """
-    name = executed["format"]
     if "weight_bytes" not in executed or executed.get("arithmetic", executed["source"]) != "measured":
         return True
+    name = executed["format"]
     if DTYPE[name] not in executed["weight_bytes"]:
         return False
     return name not in EIGHT_BITS or any(part["rate"] == name for part in parts)
+
+
+def parts_of(arm: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The operators of an arm's forward, as recorded."""
+    return list(arm.get("roofline", {}).get("parts", ()))
 
 
 def check_ran(

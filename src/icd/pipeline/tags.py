@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from icd.pipeline.ran import ran
+from icd.pipeline.ran import parts_of, ran
 from icd.pipeline.rollback import TAG
 from icd.stats.rollback import HEADLINE
 
@@ -25,7 +25,7 @@ def tags(record: Mapping[str, Any], env: Mapping[str, Any]) -> list[str]:
         out.add("simulated")
         if "simulated" not in record["model"]["tags"]:
             out.add("emulated")  # a precision that the device cannot execute
-    if not all(ran(arm["executed"], arm["roofline"]["parts"]) for arm in record["arms"].values()):
+    if not all(ran(arm.get("executed", {}), parts_of(arm)) for arm in record["arms"].values()):
         out.add("precision-not-executed")
     if record["solver"]["time_limited"]:
         out.add("time-limited")

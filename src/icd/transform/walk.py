@@ -78,7 +78,7 @@ def chain(workload: Workload) -> list[str]:
     names = [f"{longest}.{i}" for i in range(len(lists[longest]))]
     if not all(any(s.activation.startswith(f"{n}.") for n in names) for s in workload.sites):
         return []
-    seen = layer_calls(workload, names)
+    seen, outputs = layer_calls(workload, names)
     if [name for name, _, _ in seen] != names:
         return []
     if not all(any(isinstance(x, torch.Tensor) for x in (*a, *kw.values())) for _, (a, kw), _ in seen):
@@ -86,20 +86,28 @@ def chain(workload: Workload) -> list[str]:
     layers = [workload.module.get_submodule(name) for name in names]
     rest = [beside_input(layer, call) for layer, (_, call, _) in zip(layers, seen, strict=True)]
     linked = all(
-        input_of(layer, *call) is hidden_of(before)
+        input_of(layer, *call) is before
         for layer, ((_, _, before), (_, call, _)) in zip(layers[1:], pairwise(seen), strict=True)
     )
     if not linked or not all(same(rest[0], other) for other in rest):
         return []
-    return names if replayed(workload, names, [hidden_of(out) for _, _, out in seen]) else []
+    return names if replayed(workload, names, outputs) else []
 
 
-def layer_calls(workload: Workload, names: list[str]) -> list[tuple[str, Call, Any]]:
-    """Every call of the submodules ``names`` in a forward on the first batch, and what it returned."""
+def layer_calls(workload: Workload, names: list[str]) -> tuple[list[tuple[str, Call, Any]], list[Any]]:
+    """Every call of the submodules ``names`` in a forward on the first batch with the hidden state that it
+    returned; and copies of those, which no later layer writes into.
+    """
     found: list[tuple[str, Call, Any]] = []
+    values: list[Any] = []
 
     def keep(name: str) -> Callable[..., None]:
-        return lambda _, args, kwargs, out: found.append((name, (args, kwargs), out))
+        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+            hidden = hidden_of(out)
+            found.append((name, (args, kwargs), hidden))
+            values.append(hidden.clone() if isinstance(hidden, torch.Tensor) else hidden)
+
+        return hook
 
     hooks = [workload.module.get_submodule(n).register_forward_hook(keep(n), with_kwargs=True) for n in names]
     try:
@@ -107,7 +115,7 @@ def layer_calls(workload: Workload, names: list[str]) -> list[tuple[str, Call, A
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return found, values
 
 
 def replayed(workload: Workload, names: list[str], outputs: list[Any]) -> bool:
