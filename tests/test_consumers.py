@@ -98,10 +98,8 @@ def test_recovery_is_left_out_by_name_where_it_cannot_be_and_refused_only_where_
     assert {row["module"] for row in note.get("consumers", ())} <= {one.activation}
     if kind is not torch.nn.Linear:
         assert note["method"] == "none" and "lstsq" not in note["reason"]
-        assert note["reason"].startswith(f"transform.recover=auto: {one.activation} is ")
-        with pytest.raises(
-            ConfigError, match=rf"recover=lstsq: {one.activation} is .*; use transform.recover=none"
-        ):
+        assert one.activation in note["reason"]
+        with pytest.raises(ConfigError, match=rf"^transform\.recover=lstsq: .*{one.activation}"):
             wanda(given, recover="lstsq")
 
 
@@ -158,7 +156,7 @@ def test_a_consumer_that_is_never_called_is_named():
     given = workload(net, (site(32, "down", *axes),), 2, 5, 6)
     with pytest.raises(ConfigError, match="the forward never calls down on the calibration inputs"):
         collect(given)
-    with pytest.raises(ConfigError, match="the forward never calls down"):
+    with pytest.raises(ConfigError, match="the calibration inputs never reach down"):
         Unstructured(0.5, "wanda", ["neurons"], 0).apply(given, None)
     assert Channel(0.5, "magnitude", ["neurons"], 0).apply(given, None).live_mask(given.sites[0]).sum() == 16
 

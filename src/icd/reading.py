@@ -105,11 +105,16 @@ def parse_json(text: str | bytes, name: str, *, finite: bool = True) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """The value in a file of YAML, built from plain types alone; bounded as JSON is."""
+    """The value in a file of YAML, built from plain types alone; bounded as JSON is.
+
+    A key that stands twice in a mapping is refused: YAML's reader would take the last and say nothing.
+    """
     import yaml
 
     try:
-        value = yaml.safe_load(read_text(path, YAML_BYTES))
+        text = read_text(path, YAML_BYTES)
+        check_keys(yaml.compose(text, yaml.SafeLoader), path.name)
+        value = yaml.safe_load(text)
     except Unreadable:
         raise
     except yaml.YAMLError as error:
@@ -120,6 +125,30 @@ def read_yaml(path: Path) -> Any:
         raise Unreadable(f"{path.name}: a value cannot be read ({error})") from error
     check_nesting(value, path.name, MOST_NODES)
     return value
+
+
+def check_keys(root: Any, name: str) -> None:
+    """`Unreadable` where a mapping below the YAML node ``root`` has a key twice."""
+    import yaml
+
+    waiting, seen = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:  # an anchor's node, or an empty file's None, again
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif isinstance(node, yaml.MappingNode):
+            keys = set()
+            for key, value in node.value:
+                waiting += [key, value]
+                if not isinstance(key, yaml.ScalarNode):
+                    continue
+                if (key.tag, key.value) in keys:
+                    line = key.start_mark.line + 1
+                    raise Unreadable(f"{name}: line {line}: the key {key.value!r} stands twice in a mapping")
+                keys.add((key.tag, key.value))
 
 
 def check_nesting(value: Any, name: str, most: float = math.inf) -> None:

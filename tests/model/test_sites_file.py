@@ -77,7 +77,27 @@ def test_a_dimension_that_is_no_whole_number_is_named(tmp_path, given):
 
 
 @pytest.mark.parametrize("text", ["- {name: 2024-13-45}", "- {name: [}", "\t- a", "- " * 3000 + "a"])
-def test_what_is_not_yaml_costs_a_sentence(tmp_path, text):
-    with pytest.raises(ConfigError, match=r"^sites\.yaml: not YAML \(") as caught:
+def test_what_cannot_be_read_costs_a_sentence(tmp_path, text):
+    with pytest.raises(ConfigError, match=r"^sites\.yaml") as caught:
         read(tmp_path, text)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("activation: down", "activation: down\n  activation: up", 6),
+        ("dim: 1}", "dim: 1, dim: 0}", 7),
+        ("{width: 1}", "{width: 1, width: 2}", 6),
+        ("{width: 1}", "{width: 1, 'width': 2}", 6),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_and_not_taken_from_the_end(tmp_path, old, new, line):
+    with pytest.raises(
+        ConfigError, match=rf"^sites\.yaml: line {line}: the key '\w+' stands twice in a mapping$"
+    ):
+        read(tmp_path, SITES.replace(old, new))
+    anchored = SITES.replace(
+        "{parameter: up.weight, dim: 0}", "&a {parameter: up.weight, dim: 0}, {<<: *a, dim: 1}"
+    )
+    assert [axis.dim for axis in read(tmp_path, anchored)[0].axes] == [0, 1, 1], "a merge is no second key"

@@ -109,16 +109,17 @@ _ONLY_GROUPS = (
 
 def _check_activation(module: torch.nn.Module, site: Site) -> None:
     """The activation must read the site: one of its axes is that module's input dimension."""
+    held = dict(module.named_modules(remove_duplicate=False)).get(site.activation)
+    if held is not None and (site.factors or entries(module, site)):
+        return
     others = [name for name in would_do(module, site) if name != site.activation]
     instead = f"; {' or '.join(others)} would do" if others else ""
-    held = dict(module.named_modules(remove_duplicate=False))
-    if site.activation not in held:
+    if held is None:
         raise ConfigError(f"site {site.name}: the module has no submodule {site.activation!r}{instead}")
-    if not site.factors and not entries(module, site):
-        raise ConfigError(
-            f"site {site.name}: activation {site.activation!r} ({type(held[site.activation]).__name__}) does "
-            f"not read the site: none of its axes is that module's input dimension{instead}"
-        )
+    raise ConfigError(
+        f"site {site.name}: activation {site.activation!r} ({type(held).__name__}) does not read the site: "
+        f"none of its axes is that module's input dimension{instead}"
+    )
 
 
 def _check_counts(module: torch.nn.Module, site: Site) -> None:
