@@ -17,7 +17,8 @@ from typing import Any
 
 from icd.errors import ConfigError, Exit, MissingResource, VerificationError
 from icd.pipeline.sweep import finished_cells, judge, sentences
-from icd.tools.pairing import pairs, unpaired
+from icd.tools.damaged import readable
+from icd.tools.pairing import Run, pairs, unpaired
 from icd.tools.verify import WITHOUT, verify
 from icd.tracking.projection import is_sweep
 
@@ -44,6 +45,16 @@ def main(words: Sequence[str]) -> int:
     if not folders:
         raise MissingResource(f"{args.runs[0]}: no cell of this sweep has finished")
     runs = [(folder, read(folder)) for folder in folders]
+    for folder, metrics in runs:
+        with readable(folder):
+            table([(folder, metrics)])
+    with readable(args.runs[0]):
+        return decided(args, sweeps, runs)
+
+
+def decided(args: argparse.Namespace, sweeps: Sequence[Path], runs: Sequence[Run]) -> int:
+    """Print what is to be said of the runs, and return the code that the gate asked for decides."""
+    folders = [folder for folder, _ in runs]
     print(table(runs))
     judged = {sweep: judge(sweep) for sweep in sweeps}
     apart = pairs(runs)
@@ -88,7 +99,7 @@ def read(folder: Path) -> dict[str, Any]:
         raise MissingResource(f"{folder}: not a finished run (no SHA256SUMS or metrics.json)")
     try:
         found = json.loads((folder / "metrics.json").read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise VerificationError(f"{folder}: metrics.json cannot be read ({error})") from error
     needed = ("config", "model", "inputs", "arms", "compare", "gates")
     if not isinstance(found, dict) or any(not isinstance(found.get(key), dict) for key in needed):
