@@ -9,6 +9,7 @@ import pytest
 from icd.errors import ConfigError
 from icd.names import LONGEST, check_file_name
 
+GOOD = ["layer.0.neurons", "0.10", "größe", "字", "a b", "a:b", "x" * LONGEST, "-rf", "=1+2"]
 BAD = [
     "../../X",
     "/etc/x",
@@ -34,9 +35,7 @@ def test_a_name_that_is_no_files_is_refused_in_one_line_of_ascii(name):
     assert said.startswith("site '") and said.isascii() and "\n" not in said and len(said) < 300
 
 
-@pytest.mark.parametrize(
-    "name", ["layer.0.neurons", "0.10", "größe", "字", "a b", "a:b", "x" * LONGEST, "-rf", "=1+2"]
-)
+@pytest.mark.parametrize("name", GOOD)
 def test_a_name_that_is_accepted_is_a_file_of_its_folder(name, tmp_path):
     check_file_name(name)
     (tmp_path / f"{name}.npz").touch()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 
-from icd.report.csv import COLUMNS, write_csv
+import pytest
+
+from icd.report.csv import COLUMNS, harmless, write_csv
 from tests.report.build import metrics, write_run
 
 
@@ -46,3 +48,46 @@ def test_every_row_names_its_run(tmp_path):
 def test_nothing_temporary_is_left(tmp_path):
     rows_of(tmp_path / "run", metrics())
     assert not list((tmp_path / "run").glob(".*"))
+
+
+FORMULAS = [
+    "=1+2",
+    "+cmd|' /C calc'!A0",
+    "-2+3",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "＝1+2",
+    "=",
+    "-",
+    "+inf+1",
+]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_a_text_that_a_spreadsheet_would_compute_stays_text(text, tmp_path):
+    record = metrics()
+    record["model"]["name"] = text
+    record["arms"]["dense"]["engine"] = text
+    record["compare"][text] = record["compare"].pop("aa")
+    record["arms"]["dense"]["energy"]["reason"] = text
+    for row in rows_of(tmp_path / "run", record):
+        for cell in row.values():
+            assert cell[:1] not in "=+@\t\r\n＝" or not cell
+            assert not cell.startswith("-") or float(cell) < 0
+    rows = rows_of(tmp_path / "again", record)
+    text = text.replace("\r", " ")
+    assert rows[0]["model"] == f"'{text}" and rows[0]["engine"] == f"'{text}"
+    assert f"'{text}" in {row["name"] for row in rows}
+
+
+@pytest.mark.parametrize("number", ["-20.5", "+1e-300", "-inf", "-0.0", "0", "", "12.0", "a-b", "1=1"])
+def test_numbers_and_harmless_texts_are_as_recorded(number):
+    assert harmless(number) == number
+
+
+def test_a_name_that_is_no_text_is_escaped(tmp_path):
+    record = metrics()
+    record["model"]["name"] = "caf\udce9"
+    assert {row["model"] for row in rows_of(tmp_path / "run", record)} == {"caf\\udce9"}
