@@ -81,3 +81,20 @@ def test_a_parent_that_died_first_is_noticed(tmp_path):
     )
     assert child.wait(timeout=30) == -signal.SIGKILL
     os.close(read_end)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_a_launchers_worker_ends_with_its_sweep(tmp_path):
+    worker = "import os, time; from icd.pipeline.lifeline import end_after; end_after(os.getppid()); "
+    worker += f"open({str(tmp_path / 'worker')!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    launcher = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {worker!r}])"
+    parent = subprocess.Popen([sys.executable, "-c", launcher])
+    process = read(tmp_path / "worker")
+    time.sleep(0.1)
+    assert not gone(process)
+    parent.kill()
+    parent.wait()
+    start = time.monotonic()
+    while not gone(process):
+        time.sleep(0.01)
+        assert time.monotonic() - start < 5
