@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,13 +18,18 @@ from icd.errors import ConfigError, Exit
 from icd.lastresort import answer
 from icd.ledger import is_sweep, write_plan
 from icd.own import quoted
+from icd.pipeline.lifeline import end_after
 from icd.refusals import hydra_errors, sentence
+from icd.streams import steady
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 # here, for a launcher's process imports this module before it needs the name of its cell's folder
 OmegaConf.register_new_resolver("icd_cell", cell_folder, replace=True)
+
+
+LAUNCHER = "ICD_LAUNCHER"  # process id of the sweep, for workers on this machine
 
 
 def launch(conf: Path, overrides: list[str]) -> int:
@@ -37,6 +43,7 @@ def launch(conf: Path, overrides: list[str]) -> int:
     from hydra.core.global_hydra import GlobalHydra
 
     overrides = placed(conf, overrides)
+    os.environ[LAUNCHER] = str(os.getpid())
     version.setbase("1.3")
     GlobalHydra.instance().clear()
     app = Hydra.create_main_hydra2("icd", create_config_search_path(str(conf)))
@@ -96,6 +103,10 @@ def named(conf: Path, overrides: list[str], number: int) -> str:
 
 def sweep_cell(cfg: DictConfig) -> tuple[int, str]:
     """One cell: its exit code and the directory of its sweep."""
+    if os.environ.get(LAUNCHER) == str(os.getppid()):  # a worker of its own, which does not outlive the sweep
+        del os.environ[LAUNCHER]
+        steady()
+        end_after(os.getppid())
     return run_cell(cfg), str(sweep_dir())
 
 

@@ -188,3 +188,24 @@ def test_every_model_tells_what_it_takes_or_that_it_cannot():
 
 def test_available_memory_is_a_sensible_number():
     assert 1 << 20 < memory.available_bytes() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize(("gib", "refused"), [(0.8, True), (1.0, True), (64.0, False)])
+def test_too_few_addresses_for_the_packages_are_refused_before_an_import_never_ends(
+    gib, refused, monkeypatch
+):
+    import resource
+
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (int(gib * 2**30), resource.RLIM_INFINITY))
+    if refused:
+        with pytest.raises(MissingResource, match=rf"may map {gib} GiB here \(ulimit -v\).*raise that limit"):
+            memory.check_address_space()
+    else:
+        memory.check_address_space()
+
+
+def test_no_limit_of_addresses_is_no_limit(monkeypatch):
+    import resource
+
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (resource.RLIM_INFINITY,) * 2)
+    memory.check_address_space()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 
-from icd.report.csv import COLUMNS, NAMED, write_csv
+import pytest
+
+from icd.report.csv import COLUMNS, NAMED, harmless, write_csv
 from tests.report.build import earlier, metrics, ratio, write_run
 
 
@@ -62,3 +64,46 @@ def test_the_mean_stands_beside_the_median_and_the_summary_is_named(tmp_path):
 def test_a_record_that_names_no_summary_has_the_columns_it_had(tmp_path):
     rows = rows_of(tmp_path / "run", earlier(metrics()))
     assert list(rows[0]) == [column for column in COLUMNS if column not in NAMED] != list(COLUMNS)
+
+
+FORMULAS = [
+    "=1+2",
+    "+cmd|' /C calc'!A0",
+    "-2+3",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "＝1+2",
+    "=",
+    "-",
+    "+inf+1",
+]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_a_text_that_a_spreadsheet_would_compute_stays_text(text, tmp_path):
+    record = metrics()
+    record["model"]["name"] = text
+    record["arms"]["dense"]["engine"] = text
+    record["compare"][text] = record["compare"].pop("aa")
+    record["arms"]["dense"]["energy"]["reason"] = text
+    for row in rows_of(tmp_path / "run", record):
+        for cell in row.values():
+            assert cell[:1] not in "=+@\t\r\n＝" or not cell
+            assert not cell.startswith("-") or float(cell) < 0
+    rows = rows_of(tmp_path / "again", record)
+    text = text.replace("\r", " ")
+    assert rows[0]["model"] == f"'{text}" and rows[0]["engine"] == f"'{text}"
+    assert f"'{text}" in {row["name"] for row in rows}
+
+
+@pytest.mark.parametrize("number", ["-20.5", "+1e-300", "-inf", "-0.0", "0", "", "12.0", "a-b", "1=1"])
+def test_numbers_and_harmless_texts_are_as_recorded(number):
+    assert harmless(number) == number
+
+
+def test_a_name_that_is_no_text_is_escaped(tmp_path):
+    record = metrics()
+    record["model"]["name"] = "caf\udce9"
+    assert {row["model"] for row in rows_of(tmp_path / "run", record)} == {"caf\\udce9"}

@@ -221,3 +221,30 @@ def test_importing_the_report_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_name_that_is_no_text_is_escaped_and_costs_no_report(tmp_path):
+    record = metrics()
+    record["model"]["name"] = "caf\udce9"
+    run = write_run(tmp_path / "run", record)
+    write_html(run)
+    assert "caf\\udce9" in (run / "report.html").read_text("utf-8")
+
+
+def test_a_report_is_written_through_no_link(tmp_path):
+    run = write_run(tmp_path / "run", metrics())
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    for name in (".report.html.tmp", "report.html"):
+        (run / name).symlink_to(outside)
+    (run / "plots").mkdir()
+    (run / "plots" / ".ratios.png.tmp").symlink_to(outside)
+    write_html(run)
+    assert outside.read_text() == "mine" and not (run / "report.html").is_symlink()
+    (run / "plots" / "ratios.png").unlink()
+    (run / "plots").rmdir()
+    (tmp_path / "elsewhere").mkdir()
+    (run / "plots").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="run/plots: expected a folder, got a link"):
+        write_html(run)
+    assert list((tmp_path / "elsewhere").iterdir()) == []

@@ -13,6 +13,7 @@ import pytest
 
 from icd.pipeline.files import SUMS
 from icd.tools.verify import verify
+from tests.conftest import icd
 
 pytestmark = pytest.mark.slow
 WORDS = ["tracking=none", "model.layers=1", "hydra.run.dir=run"]
@@ -60,13 +61,51 @@ def test_a_kill_leaves_a_verified_run_or_nothing_that_looks_like_one(seconds, at
         assert names <= {"run", ".run.unfinished"}
 
 
-def test_ctrl_c_ends_with_130_one_sentence_and_no_leftovers(tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_ends_with_130_one_sentence_and_no_leftovers(sent, tmp_path, monkeypatch):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     child = start(tmp_path)
     while not any('"stage": "model"' in log.read_text() for log in tmp_path.glob(".run.unfinished*/run.log")):
         assert child.poll() is None
         time.sleep(0.02)
-    os.killpg(child.pid, signal.SIGINT)
+    child.send_signal(sent)
     _, stderr = child.communicate(timeout=60)
     assert child.returncode == 130
     assert stderr.decode().strip().splitlines()[-1].startswith("icd: interrupted")
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+LOADER = """
+import multiprocessing, subprocess, sys, threading, time
+import torch
+
+def load(batch_size, seq_len, seed):
+    torch.manual_seed(seed)
+    subprocess.Popen(["sleep", "4747"])  # holds the output of this process open
+    multiprocessing.Process(target=time.sleep, args=(4747,)).start()  # is waited for at its end
+    threading.Thread(target=time.sleep, args=(4747,)).start()
+    module = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 64))
+    return {"module": module, "inputs": {"input": torch.randn(2, 4, 64)}}
+"""
+SITES = """
+- name: hidden
+  size: 64
+  activation: "2"
+  axes:
+    - {parameter: 0.weight, dim: 0}
+    - {parameter: 0.bias, dim: 0}
+    - {parameter: 2.weight, dim: 1}
+"""
+
+
+def test_processes_and_threads_of_a_users_loader_hold_no_run(tmp_path):
+    (tmp_path / "mine.py").write_text(LOADER)
+    (tmp_path / "sites.yaml").write_text(SITES)
+    words = ["model=custom", "model.loader=mine:load", "model.sites=sites.yaml", "quality=none"]
+    words += ["graph=weights", "transform.score=magnitude", "measure=smoke", *WORDS[::2]]
+    done = icd(*words, cwd=tmp_path, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert verify(tmp_path / "run") == []
+    left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    assert "sleep 4747" not in left.splitlines()

@@ -54,6 +54,17 @@ def hold_on() -> None:
             raise
 
 
+def end_after(parent: int) -> None:
+    """End this process when ``parent``, which started it, is gone: for a worker that a launcher started."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(POLL_S)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _killed_by_kernel(line: int, parent: int) -> bool:
     """Ask Linux to kill the group when the pipe ends; False where it cannot."""
     if not sys.platform.startswith("linux"):

@@ -172,7 +172,12 @@ def encode(metrics: Mapping[str, Any]) -> str:
 
 
 def harmless(cell: str) -> str:
-    """``cell`` with an apostrophe before what a spreadsheet would compute; a number stays one."""
+    """``cell`` with an apostrophe before what a spreadsheet would compute; a number stays one.
+
+    A carriage return would end a row for some readers, and becomes a space.
+    """
+    if "\r" in cell:
+        return harmless(cell.replace("\r", "\n")).replace("\n", " ")
     if not cell.startswith(FORMULA):
         return cell
     try:

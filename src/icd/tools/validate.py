@@ -18,7 +18,8 @@ from icd.errors import ConfigError, Exit, MissingResource, VerificationError
 from icd.ledger import cell_name, finished_cells
 from icd.pipeline.sweep import judge, sentences
 from icd.reading import read_json
-from icd.tools.pairing import pairs, unpaired
+from icd.tools.damaged import readable
+from icd.tools.pairing import Run, pairs, unpaired
 from icd.tools.verify import WITHOUT, verify
 from icd.tracking.projection import is_sweep
 
@@ -45,6 +46,16 @@ def main(words: Sequence[str]) -> int:
     if not folders:
         raise MissingResource(f"{args.runs[0]}: no cell of this sweep has finished")
     runs = [(folder, read(folder)) for folder in folders]
+    for folder, metrics in runs:
+        with readable(folder):
+            table([(folder, metrics)])
+    with readable(args.runs[0]):
+        return decided(args, sweeps, runs)
+
+
+def decided(args: argparse.Namespace, sweeps: Sequence[Path], runs: Sequence[Run]) -> int:
+    """Print what is to be said of the runs, and return the code that the gate asked for decides."""
+    folders = [folder for folder, _ in runs]
     print(table(runs))
     judged = {sweep: judge(sweep) for sweep in sweeps}
     places = {cell: (s, cell_name(s, cell)) for s in sweeps for cell in finished_cells(s)}
