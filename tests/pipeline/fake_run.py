@@ -162,7 +162,7 @@ class Child:
 
 
 def ran(arguments, name):
-    """What was executed for an arm: the tiles of its sites that hold a live channel, or all (runtime=masked)."""
+    """What was executed for an arm: tiles of its sites that hold a live channel, or all (runtime=masked)."""
     prepared, masked = arguments["prepared"], isinstance(arguments["experiment"].runtime, Masked)
     arm = next(arm for arm in prepared.arms if arm.name == name)
     rows = prepared.facts["sites"]
@@ -173,7 +173,7 @@ def ran(arguments, name):
 
 
 def kept(prepared, arm, row):
-    """Channels in the tiles of ``arm`` that hold a live one; shuffle's order is that of its first allocation."""
+    """Channels in the tiles of ``arm`` that hold a live one; shuffle's are those of its first allocation."""
     site, size, block = row["site"], row["channels"], row["block"]
     live = prepared.live[arm.values].get(site, np.ones(size, bool))
     pi = arm.layouts[site]

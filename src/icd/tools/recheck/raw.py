@@ -75,6 +75,9 @@ def files(
         if UNIT.get(s.metric) != s.unit or not (profiled_apart or s.source == sources.get(s.arm)):
             out.append(f"samples.csv.gz: {s.metric} of {s.arm}: unit {s.unit} or source {s.source}")
             break
+        if any(v is not None and not (math.isfinite(v) and v >= 0) for v in s[-2:]):
+            out.append(f"samples.csv.gz: {s.metric} of {s.arm}: clock or temperature {s[-2:]}")
+            break
     out += places(run, processes)
     if run.simulated:
         out += computed(run, samples)

@@ -1,0 +1,27 @@
+"""Runs that are forged: made once, copied by every forgery."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from icd.pipeline.sweep import write_sweep
+from tests.pipeline.fake_run import go
+
+
+@pytest.fixture(scope="session")
+def measured_run(tmp_path_factory):
+    """A run that was measured, with energy and counters of the cache, two allocations a process."""
+    words = ("measure.rounds=2", "measure.power_rounds=1", "measure.allocations=2")
+    return go(tmp_path_factory.mktemp("forged") / "measured", 0.8, 0.7, *words, gpu=True)[0]
+
+
+@pytest.fixture(scope="session")
+def bases(measured_run, mock_run, tmp_path_factory):
+    """What forgeries start from, by name."""
+    folder = tmp_path_factory.mktemp("sweeps") / "sweep"
+    shutil.copytree(mock_run, folder / "0-a")
+    shutil.copytree(measured_run, folder / "1-b")
+    write_sweep(folder)
+    return {"measured": measured_run, "simulated": mock_run, "sweep": folder}
