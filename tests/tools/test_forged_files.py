@@ -282,6 +282,7 @@ def another_engine_of_one_arm(run):
     edit(run, METRICS, change)
 
 
+@pytest.mark.usefixtures("rendered_once")
 @pytest.mark.parametrize("case", **forgery.cases())
 def test_a_forged_file_or_fact_is_found(case, bases, tmp_path, capsys, monkeypatch):
     check(case, bases, tmp_path, capsys, monkeypatch)

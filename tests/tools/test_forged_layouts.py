@@ -381,6 +381,7 @@ def a_site_told_twice(run):
     edit(run, "metrics.json", lambda metrics: metrics["sites"].append(metrics["sites"][0]))
 
 
+@pytest.mark.usefixtures("rendered_once")
 @pytest.mark.parametrize("case", **forgery.cases())
 def test_a_forged_layout_graph_or_tile_is_found(case, bases, tmp_path, capsys, monkeypatch):
     check(case, bases, tmp_path, capsys, monkeypatch)

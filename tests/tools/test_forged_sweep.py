@@ -109,6 +109,7 @@ def a_run_that_calls_itself_a_sweep(run):
     write_sweep(run)
 
 
+@pytest.mark.usefixtures("rendered_once")
 @pytest.mark.parametrize("case", **forgery.cases())
 def test_a_forged_sweep_is_found(case, bases, tmp_path, capsys, monkeypatch):
     check(case, bases, tmp_path, capsys, monkeypatch)

@@ -69,6 +69,8 @@ def files(
     asked = 1 if run.simulated else run.lock["measure"]["processes"]
     timed = sorted({s.process for s in samples if s.metric == "latency_ms"})
     out = differ([len(processes), timed], [asked, list(range(asked))], "samples.csv.gz: processes")
+    if out:
+        return out  # of which everything else speaks by number
     sources = {name: arm["executed"]["source"] for name, arm in arms.items()}
     for s in samples:
         profiled_apart = s.metric.startswith(("l2_", "dram_"))
