@@ -27,6 +27,7 @@ from icd.stats.design import building, rounds, seed_of
 from tests.pipeline.test_profiling import asked, written
 from tests.tiny import mock
 
+CPU = "the device is a CPU: energy is read from an NVIDIA GPU's counter"
 PROTOCOL = (
     "measure.allocations=1", "measure.rounds=4", "measure.repeats=1", "measure.power_rounds=4",
     "measure.cold_rounds=0", "measure.power_sample_hz=2", "precision=fp32",
@@ -87,8 +88,10 @@ class Child:
             stopped.append(width.allocation(allocation, "rounds", mine, names))
             timed += mine
         order = rounds(len(arms), measure.power_rounds, seed_of(seed, process, measure.allocations))
-        stuck = "the energy counter did not move for 2 s" if process == self.stuck else None
-        energy = [] if stuck else list(self.energy(arms, process, measure.rounds, order))
+        missing = measure.no_energy() or (None if self.gpu else CPU)
+        if process == self.stuck:
+            missing = "the energy counter did not move for 2 s"
+        energy = [] if missing else list(self.energy(arms, process, measure.rounds, order))
         return {
             "samples": timed + energy,
             "power": [
@@ -97,7 +100,7 @@ class Child:
                 if s.metric == "watts"
                 for k in range(12)
             ],
-            "no_energy": stuck,
+            "no_energy": missing,
             "no_cold": "measure.cold_rounds=0",
             "built": [
                 [names[i] for i in building(len(names), process, k, seed)] for k in range(measure.allocations)
@@ -162,7 +165,7 @@ class Child:
 
 
 def ran(arguments, name):
-    """What was executed for an arm: the tiles of its sites with a live channel, or all (runtime=masked)."""
+    """What was executed for an arm: tiles of its sites that hold a live channel, or all (runtime=masked)."""
     prepared, masked = arguments["prepared"], isinstance(arguments["experiment"].runtime, Masked)
     arm = next(arm for arm in prepared.arms if arm.name == name)
     rows = prepared.facts["sites"]
@@ -173,7 +176,7 @@ def ran(arguments, name):
 
 
 def kept(prepared, arm, row):
-    """Channels in the tiles of ``arm`` that hold a live one; shuffle's order is its first allocation's."""
+    """Channels in the tiles of ``arm`` that hold a live one; shuffle's are those of its first allocation."""
     site, size, block = row["site"], row["channels"], row["block"]
     live = prepared.live[arm.values].get(site, np.ones(size, bool))
     pi = arm.layouts[site]

@@ -19,7 +19,7 @@ from icd.samples import read_samples
 from icd.tools.verify import verify
 from tests.pipeline.fake_run import go
 
-# energy is read there; all channels run and nothing is profiled, so that only the clock tells arms apart
+# energy is read there; all channels are executed and nothing is profiled: only the clock tells arms apart
 ON_A_GPU = ("runtime=masked", "measure.ncu_enable=false")
 
 

@@ -27,7 +27,7 @@ from icd.stats.rollback import decide
 from icd.stats.roofline import roofline
 from icd.stats.width import stopped
 from icd.tools import verify as tool
-from icd.tools.recheck import choices, figures, layouts, recorded
+from icd.tools.recheck import choices, figures, graphs, layouts, recorded, scores
 from icd.tools.recheck.designed import ENERGY
 from icd.tools.recheck.recorded import read_json
 from icd.tools.verify import verify
@@ -40,7 +40,6 @@ NOT_COMPUTED = (
     r"inputs\.(calibration_tokens|shape\..*)",
     r"equivalence\.sequences",
     r"sites\.\d+\.(repeat|nets)",
-    r"sites\.\d+\.cost\.\w+\.T",  # the nets of the weights are not saved; linear's and iterative's are sums
     r"sites\.\d+\.solver\..*",  # what the solver says of its own work
     r"arms\.\w+\.(roofline\.parts\.\d+\.calls|executed\.cuda_graph)",
     r"iterations\.\d+\.[CQ]",  # of a step that was not kept
@@ -80,6 +79,29 @@ def what_terms_need(run, row, old):
     return json.dumps([row[k] for k in ("site", "block", "line")] + [*row["cost"], run.metrics["derivation"]])
 
 
+def graphs_once(monkeypatch, once, base):
+    """Graphs are read, looked at and judged once."""
+    held = {row["site"]: base.graph(row["site"]) for row in base.metrics["sites"]}
+    monkeypatch.setattr(recorded.Recorded, "graph", lambda run, site: held[site])
+    monkeypatch.setattr(
+        graphs,
+        "read",
+        once(graphs.read, lambda path, row: (path.name, row["channels"], row["graph"].get("nnz"))),
+    )
+    monkeypatch.setattr(
+        graphs, "unlike", once(graphs.unlike, lambda found, size, asked: (id(found["data"]), size))
+    )
+    monkeypatch.setattr(
+        scores, "live_graph", once(scores.live_graph, lambda W, live: (id(W.W), live.tobytes()))
+    )
+    monkeypatch.setattr(scores, "evaluate", once(scores.evaluate, what_was_judged))
+
+
+def what_was_judged(W, nets, pi, *, block, line, previous, objective):
+    """Graphs are kept, so their ids are theirs alone."""
+    return (id(W), pi.tobytes(), block, line, None if previous is None else previous.tobytes(), objective)
+
+
 def unnoticed(folder, monkeypatch):
     """The numbers of ``metrics.json`` that can be changed, one at a time, with sums and table made to fit."""
     base = recorded.load(folder)
@@ -109,6 +131,7 @@ def unnoticed(folder, monkeypatch):
         figures, "derive", once(figures.derive, lambda samples, names, **k: json.dumps([names, k]))
     )
     monkeypatch.setattr(layouts, "site_terms", once(layouts.site_terms, what_terms_need))
+    graphs_once(monkeypatch, once, base)
     assert not noticed(base.metrics)
     found = (path for path in leaves(base.metrics) if not noticed(changed(base.metrics, path)))
     return [".".join(map(str, path)) for path in found]

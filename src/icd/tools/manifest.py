@@ -44,11 +44,18 @@ def read(folder: Path) -> dict[str, Any]:
     """The manifest in ``folder``; VerificationError where it cannot be read."""
     try:
         manifest = read_json(folder / MANIFEST)
-        if manifest["schema"] != SCHEMA or not isinstance(manifest["files"], list):
+        if manifest["schema"] != SCHEMA or not all(is_entry(entry) for entry in manifest["files"]):
             raise ValueError(manifest["schema"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise VerificationError(f"{MANIFEST} cannot be read; expected {SCHEMA} in {folder}") from error
     return dict(manifest)
+
+
+def is_entry(entry: Any) -> bool:
+    """Whether ``entry`` names a file of the folder itself, its bytes and its digest."""
+    name, size, told = (entry.get(key) for key in ("name", "bytes", "sha256"))
+    plain = isinstance(name, str) and name == Path(name).name
+    return plain and isinstance(size, int) and isinstance(told, str)
 
 
 def changed(folder: Path) -> list[str]:

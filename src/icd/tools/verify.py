@@ -37,6 +37,7 @@ from icd.tools.recheck.sweeps import cells
 from icd.tools.recheck.tiles import tiles
 from icd.tracking.projection import is_sweep
 
+SHOWN = 20  # differences of a run that are printed
 WITHOUT = "--without-graphs"  # for an archive that leaves out W, the largest part of a run
 TAKEN = " without its graphs (C, Q and J taken as recorded)"
 
@@ -70,7 +71,7 @@ def main(words: Sequence[str]) -> int:
         if problems:
             code = Exit.VERIFICATION_FAILED
             print(f"{word}: {len(problems)} difference(s)")
-            for problem in problems[:20]:
+            for problem in problems[:SHOWN]:
                 print(f"  {problem}")
         else:
             print(f"{word}: verified{'' if graphs else TAKEN}; every statistic follows from its raw samples")

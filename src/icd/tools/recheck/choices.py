@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import fields
 
 from icd.choices import conf_dir, published
 from icd.own import named_class
@@ -20,6 +22,7 @@ KEYS = (
     "derivation", "inputs", "tags", "gates", "elapsed_s",
 )  # fmt: skip
 PUBLISHED = ("mock", "smoke", "strict")
+SAME = ("torch", "name", "l2_bytes", "sm_count", "cpu_capability")  # in all processes of a run
 ENGINES = {"icd.runtime.compact.Compact": "compact", "icd.runtime.masked.Masked": "masked"}
 PLAIN = re.compile(r"\w+/[\w-]+")
 HEX = re.compile(r"[0-9a-f]{16,64}")
@@ -48,9 +51,22 @@ def configured(run: Recorded) -> list[str]:
         own = ENGINES[lock["runtime"]["_target_"]]
         engines = {name: arm["engine"] for name, arm in metrics["arms"].items()}
         out += differ(engines, dict.fromkeys(engines, own), "arms.engine")
+    out += one_machine(run)
     asked = lock["precision"].get("format")
     if asked not in (None, "auto"):
         out += differ(config["precision"], asked, "config.precision")
+    return out
+
+
+def one_machine(run: Recorded) -> list[str]:
+    """Every process ran on the same device, with the torch that the run began with."""
+    own, first = str(run.env["packages"].get("torch")).partition("+")[0], run.env["measured"][0]
+    out = []
+    for number, process in enumerate(run.env["measured"]):
+        where = f"env.json: measured[{number}]"
+        out += differ({k: process.get(k) for k in SAME}, {k: first.get(k) for k in SAME}, where)
+        if process.get("torch") is not None and str(process["torch"]).partition("+")[0] != own:
+            out.append(f"{where}.torch: {process['torch']}, and packages.torch is {own}")
     return out
 
 
@@ -68,11 +84,30 @@ def chosen(run: Recorded) -> list[str]:
             or not path.is_file()
         ):
             continue  # a choice of the user's own
-        fields = yaml.safe_load(path.read_text("utf-8"))
-        again = {key: fields[key] for key in ("_target_",) if key in fields}
+        published = yaml.safe_load(path.read_text("utf-8")) or {}
+        again = {key: published[key] for key in ("_target_",) if key in published}
         found = {key: run.lock[group].get(key) for key in again}
         out += differ(found, again, f"config.lock.json: choices.{group}={name}")
-    return out + identified(run)
+    return [*out, *settings(run), *identified(run)]
+
+
+def settings(run: Recorded) -> list[str]:
+    """The lock holds no setting that there is none of: the report shows all of it."""
+    import yaml
+
+    groups = {path.name for path in conf_dir().iterdir() if path.is_dir()}
+    top = set(yaml.safe_load((conf_dir() / "config.yaml").read_text("utf-8"))) - {"defaults", "hydra"}
+    out = [
+        f"config.lock.json: {key}: there is no such setting"
+        for key in sorted(set(run.lock) - groups - top - {"choices"})
+    ]
+    for group, held in run.lock.items():
+        target = held.get("_target_") if isinstance(held, Mapping) else None
+        if str(target).startswith("icd."):
+            known = {field.name for field in fields(named_class(group, target))}
+            strange = sorted(set(held) - known - {"_target_"})
+            out += [f"config.lock.json: {group}.{key}: there is no such setting" for key in strange]
+    return out
 
 
 def identified(run: Recorded) -> list[str]:
@@ -92,7 +127,8 @@ def identified(run: Recorded) -> list[str]:
         strange |= set(model["tags"]) & {"extended-positions"}
     out += [f"model.tags: {tag!r} is none that this model can have" for tag in sorted(strange)]
     if model["weights"] in ("random", "planted") and "seed" in lock and "loader" not in lock:
-        out += differ(model["source"], f"seed {lock['seed']}", "model.source")
+        if str(model["source"]).removeprefix("generated trace, ") != f"seed {lock['seed']}":
+            out.append(f"model.source: {model['source']!r}, and model.seed is {lock['seed']}")
     return out
 
 

@@ -22,6 +22,8 @@ def counters(run: Recorded, ncu: Mapping[str, Any], arms: Mapping[str, Any]) -> 
     """What ``ncu.json`` must hold; ``arms``: of the record of this measurement."""
     if ncu["schema"] != SCHEMA:
         return [f"ncu.json: schema {ncu['schema']!r}; expected {SCHEMA}"]
+    if strange := sorted({entry["arm"] for entry in ncu["runs"]} - set(arms)):
+        return [f"ncu.json: runs: {', '.join(strange)}: the record has no such arm"]
     return [*visited(run, ncu, list(arms)), *executed(run, ncu, arms), *regimes(ncu)]
 
 

@@ -18,6 +18,7 @@ LEVELS = 8  # of 255, by which a pixel may differ
 SIZE, TILE, MEAN_LEVELS = 3, 16, 48
 PICTURE = re.compile(r"data:image/png;base64,\s*([A-Za-z0-9+/=\s]*)")
 ID = re.compile(r'(?<=id=")[^"]+|(?<=url\(#)[^)]+|(?<=href="#)[^"]+')
+TAG, MARKUP, ADDED = re.compile(r"<([a-zA-Z]+)"), {"image", "defs", "clipPath", "use"}, {"co-access W"}
 WORDS = re.compile(r">([^<]*)<")
 TOKEN = re.compile(r"(#[0-9a-fA-F]{6}|[-+]?\d+\.?\d*(?:e[-+]?\d+)?)")
 
@@ -48,6 +49,20 @@ def same_marks(said: str, again: str, within: float) -> str:
         if not number or abs(float(a) - float(b)) > within:
             return f"a mark has {a[:40]!r} where the record gives {b[:40]!r}"
     return ""
+
+
+def same_without_pictures(said: str, again: str) -> str:
+    """Why ``said`` is not ``again`` with pictures of graphs added, whose content is not judged."""
+    strange = set(TAG.findall(said)) - {*TAG.findall(again), *MARKUP}
+    if strange or head(said) != head(again):
+        return f"it holds {', '.join(sorted(strange)) or head(said)[:80]}"
+    lost = sorted(word for word in words(said) if word not in ADDED), sorted(words(again))
+    return "" if lost[0] == lost[1] else "its words are not those of the record"
+
+
+def head(drawing: str) -> str:
+    """The opening tag without the size of the drawing."""
+    return re.sub(r' viewBox="[\d. ]*"', "", drawing[: drawing.find(">") + 1])
 
 
 def words(drawing: str) -> list[str]:
@@ -102,6 +117,8 @@ def pixels(data: bytes) -> Any:
 
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
+            if getattr(picture, "is_animated", False):
+                return None  # what it shows later is another picture
             return np.asarray(picture.convert("RGBA"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 ARRAYS = {"indptr", "indices", "data", "shape", "format"}
+ALWAYS = {"source", "nnz"}
+TOLD = {
+    "icd.graph.activation.Activation": {*ALWAYS, "tokens", "active_per_token"},
+    "icd.graph.weights.Weights": ALWAYS,
+    "icd.graph.trace.Trace": {*ALWAYS, "records", "weight"},
+    "icd.graph.synthetic.Synthetic": {*ALWAYS, "seed"},
+}  # what a graph says of itself
 ENTRY, ROW, OVERHEAD = 16, 8, 4096  # bytes at most in an archive: an entry, a row, all headers
 ROUNDED = 1e-9  # relative; between processors
 
@@ -110,6 +117,9 @@ def described(run: Recorded, row: Mapping[str, Any], name: str) -> list[str]:
     """What the record says the graph was made of."""
     said, asked, size = row["graph"], run.lock["graph"], row["channels"]
     again: dict[str, Any] = {}
+    more = sorted(set(said) - TOLD.get(asked["_target_"], set(said)))
+    if more:
+        return [f"sites.{row['site']}.graph.{more[0]}: such a graph says no such thing"]
     if asked["_target_"] == "icd.graph.activation.Activation":
         again["active_per_token"] = max(2, round(asked["top_share"] * size)) if size > 32 else size
         again["tokens"] = run.metrics["inputs"]["calibration_tokens"]

@@ -22,6 +22,9 @@ from icd.solver.objective import Objective, evaluate
 from icd.tools.recheck.orders import same_sites
 from icd.tools.recheck.recorded import Recorded, Saved, differ, saved
 
+STEP = {
+    "pi_hash", "J", "T", "C", "Q", "accepted", "reason", "elapsed_s", "time_limited", "timeouts",
+}  # fmt: skip
 TERMS = ("T", "C", "Q", "R_align", "R_stab", "J", "W_sum")  # T is None: it needs nets
 
 
@@ -161,6 +164,11 @@ def iterations(run: Recorded) -> list[str]:
         out += differ([step["accepted"], step["reason"]], [ok, why], f"iterations[{number}]")
         best = step if ok else best
     out += ended(steps, plan["max_iters"])
+    out += [
+        f"iterations[{number}].{key}: an iteration says no such thing"
+        for number, step in enumerate(steps)
+        for key in sorted(set(step) - STEP)
+    ]
     rows = run.metrics["sites"]
     for step, arm, when, layouts in (
         (start, "linear", "start", run.before.layouts),

@@ -30,7 +30,7 @@ def logged(run: Recorded) -> list[str]:
     if not out and text != yaml.safe_dump(dict(run.lock), sort_keys=False):
         out.append("config.lock.yaml: not the text of config.lock.json: it holds a comment, or a key twice")
     lines = read_log(run)
-    out += [*times(run, lines), *steps(run, lines), *framed(run, lines)]
+    out += [*times(run, lines), *budgets(run, lines), *steps(run, lines), *framed(run, lines)]
     told = [[line["stage"], line["meta"]] for line in lines if line["stage"] in ("measure", "profile")]
     ncus = [run.ncu]
     if run.metrics["rollback"]["first"] is not None:
@@ -77,6 +77,31 @@ def times(run: Recorded, lines: Sequence[Mapping[str, Any]]) -> list[str]:
     if spent > (recorded - created).total_seconds() + CLOCK_S:
         out.append(f"elapsed_s: {spent:g}, and run.log tells of the record before that")
     return out
+
+
+def budgets(run: Recorded, lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """An adaptive stop for lack of time comes after half of an allocation's share of the budget at the least:
+    a cycle that would end behind it is not begun, and none takes longer than all before it.
+    """
+    measure = run.lock["measure"]
+    least = measure["time_budget_s"] / (2 * measure["allocations"]) - CLOCK_S
+    took = {  # of the last measurement, where there are two
+        line["meta"].get("process"): (stamp(line["ts"]) - stamp(before["ts"])).total_seconds()
+        for before, line in pairwise(lines)
+        if line["stage"] == "measure"
+    }
+    late = [p["process"] for p in run.metrics["protocol"]["stopped"] if ended_by_time(p)]
+    return [
+        f"protocol.stopped: process {number} ended by time_budget, and run.log gives it {took[number]:g} of "
+        f"the {measure['time_budget_s']:g} s of measure.time_budget_s"
+        for number in late
+        if number in took and took[number] < least
+    ]
+
+
+def ended_by_time(process: Mapping[str, Any]) -> bool:
+    """Whether time ended an allocation of a process."""
+    return any(allocation["criterion"] == "time_budget" for allocation in process["allocations"])
 
 
 def stamp(text: str) -> datetime:

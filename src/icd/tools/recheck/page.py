@@ -7,6 +7,7 @@ by what they look like.
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +16,12 @@ from icd.report.figures import ratios
 from icd.report.figures.canvas import PAPER, png
 from icd.report.folder import Run, load
 from icd.report.html import RATIO_PLOT, drawn_with, render
-from icd.tools.recheck.drawings import APART, same_drawing, same_picture
+from icd.tools.recheck.drawings import APART, same_drawing, same_picture, same_without_pictures
 from icd.tools.recheck.recorded import Recorded
 
 DRAWING = re.compile(r"<svg\b.*?</svg>", re.DOTALL)
 DRAWN_WITH = re.compile(r'<meta name="drawn-with" content="matplotlib ([\w.+]{1,40})">')
-CALLED = re.compile(r"<pre>icd rerun ([^\s<>]{1,255})\n")
+CALLED = re.compile(r"<pre>icd rerun ([^\n<>/]{1,255})\n")
 AGAIN = "; `icd report` renders it again, also where an earlier version of icd rendered it"
 OF_GRAPHS = re.compile(r'aria-label="Layouts of ')  # drawings that need W
 
@@ -39,8 +40,9 @@ def page(run: Recorded, notes: list[str]) -> list[str]:
     for mine, other in zip(DRAWING.findall(said), DRAWING.findall(again), strict=False):
         why = same_drawing(mine, other, exact=here)
         if why and not run.graphs and OF_GRAPHS.search(other[:400]):
+            why = same_without_pictures(mine, other)
             unseen += 1
-        elif why:
+        if why:
             out.append(f"report.html: the drawing {label(other)!r} is not that of the record: {why}{AGAIN}")
     if not here:
         notes.append(
@@ -65,7 +67,7 @@ def plot(report: Run, path: Path, *, exact: bool) -> list[str]:
 def called(said: str) -> str | None:
     """The name that the run directory had when the page was rendered."""
     found = CALLED.search(said)
-    return found[1] if found else None
+    return html.unescape(found[1]) if found else None
 
 
 def version_of(said: str) -> str | None:

@@ -71,11 +71,16 @@ def files(
     asked = 1 if run.simulated else run.lock["measure"]["processes"]
     timed = sorted({s.process for s in samples if s.metric == "latency_ms"})
     out = differ([len(processes), timed], [asked, list(range(asked))], "samples.csv.gz: processes")
+    if out:
+        return out  # of which everything else speaks by number
     sources = {name: arm["executed"]["source"] for name, arm in arms.items()}
     for s in samples:
         profiled_apart = s.metric.startswith(("l2_", "dram_"))
         if UNIT.get(s.metric) != s.unit or not (profiled_apart or s.source == sources.get(s.arm)):
             out.append(f"samples.csv.gz: {s.metric} of {s.arm}: unit {s.unit} or source {s.source}")
+            break
+        if any(v is not None and not (math.isfinite(v) and v >= 0) for v in s[-2:]):
+            out.append(f"samples.csv.gz: {s.metric} of {s.arm}: clock or temperature {s[-2:]}")
             break
     out += places(run, processes)
     if run.simulated:
