@@ -387,6 +387,56 @@ def own_layer(dim: int | None = 1) -> Case:
     )
 
 
+class Recurrent(nn.Module):
+    """Hidden units of an LSTM: a row of each of four gates, a column of what it says to itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.out = nn.LSTM(6, 24, batch_first=True), nn.Linear(24, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.rnn(x)[0])
+
+
+def recurrent() -> Case:
+    gates = [f"rnn.{kind}_{side}_l0" for kind in ("weight", "bias") for side in ("ih", "hh")]
+    axes = [(name, 0, 1, k * 24) for name in gates for k in range(4)]
+    units = site(
+        24,
+        "out",
+        *axes,
+        ("rnn.weight_hh_l0", 1),
+        ("out.weight", 1),
+        counts=(("rnn.hidden_size", 1),),
+    )
+    return Case(
+        Recurrent(),
+        (units,),
+        (2, 7, 6),
+        lambda m, x: m.rnn(x)[0].reshape(-1, 24, 1),
+        lambda m: m.out.weight.square().sum(0)[:, None],
+    )
+
+
+def stream_of_convolutions() -> Case:
+    """A residual stream that one convolution makes, two read and one adds to, read by the middle one."""
+    net = Net(
+        lambda m, x: m.out(m.stem(x) + m.b(torch.relu(m.a(m.stem(x))))),
+        stem=nn.Conv2d(3, 16, 1),
+        a=nn.Conv2d(16, 12, 3, padding=1),
+        b=nn.Conv2d(12, 16, 1),
+        out=nn.Conv2d(16, 4, 1),
+    )
+    axes = [(f"{layer}.{p}", 0) for layer in ("stem", "b") for p in ("weight", "bias")]
+    return Case(
+        net,
+        (site(16, "a", *axes, ("a.weight", 1), ("out.weight", 1)),),
+        (2, 3, 5, 4),
+        lambda m, x: m.stem(x).permute(0, 2, 3, 1).reshape(-1, 16, 1),
+        lambda m: m.a.weight.square().sum((0, 2, 3))[:, None],
+    )
+
+
 def called_again() -> Case:
     """One block called three times, its site declared under the second name."""
     block = Net(lambda m, x: x + m.down(torch.relu(m.up(x))), up=nn.Linear(6, 24), down=nn.Linear(24, 6))
@@ -427,5 +477,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "transformers' Conv1D": conv1d_of_transformers,
     "by keyword": by_keyword,
     "own layer": own_layer,
+    "recurrent": recurrent,
+    "stream of convolutions": stream_of_convolutions,
     "called again": called_again,
 }
