@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from icd.errors import ConfigError
+from icd.errors import ConfigError, VerificationError
 from icd.graph.pytorch import Pytorch
 from icd.model.calibration import collect
 from icd.model.declared import check_sites
 from icd.pipeline.arms import sliced_layout
 from icd.pipeline.carried import check_carried
-from icd.pipeline.checks import equivalence, relative_error
+from icd.pipeline.checks import engine_check, equivalence, relative_error
 from icd.report.caveats import caveats
+from icd.runtime.auto import Auto
 from icd.runtime.compact import Compact
 from icd.runtime.masked import Masked
 from icd.transform.channel import Channel
@@ -235,3 +238,34 @@ def test_an_axis_of_another_repeat_is_cut_and_counted_by_its_own():
     shapes = {name: tuple(p.shape) for name, p in step.module.named_parameters()}
     assert shapes == {"up.weight": (32, 20), "up.bias": (32,), "down.weight": (20, 16), "down.bias": (20,)}
     assert (step.module.up.out_features, step.module.down.in_features) == (32, 16)
+
+
+@pytest.mark.parametrize("engine", [Compact, partial(Auto, cache=False)])
+def test_a_forward_that_fails_without_the_channels_that_were_cut_is_told_what_to_declare(engine):
+    case = CASES["grouped queries"]()
+    (heads,) = case.sites
+    given = dataclasses.replace(case.workload(), sites=(dataclasses.replace(heads, counts=()),))
+    pruned = wanda(given)
+    gathered = permute(pruned, {heads.name: sliced_layout(pruned.live_mask(heads))})
+    with pytest.raises(ConfigError, match=r"cut away the model's forward fails \(.*\); declare in counts"):
+        engine_check("linear", engine(8, 8).prepare(gathered, FP32, "cpu"), gathered, gathered.inputs, 1e-4)
+    whole = Masked(8, 8).prepare(gathered, FP32, "cpu")
+    assert engine_check("linear", whole, gathered, gathered.inputs, 1e-4)["ok"]
+
+
+def test_a_norm_without_weights_over_a_site_that_is_cut_is_found_and_told_of():
+    net = Net(
+        lambda m, x: m.down(torch.softmax(m.up(x), -1)),
+        up=torch.nn.Linear(6, 32),
+        down=torch.nn.Linear(32, 6),
+    )
+    axes = ("up.weight", 0), ("up.bias", 0), ("down.weight", 1)
+    pruned = wanda(workload(net, (site(32, "down", *axes),), 2, 5, 6))
+    gathered = permute(pruned, {"n": sliced_layout(pruned.live_mask(pruned.sites[0]))})
+    step = Compact(8, 8).prepare(gathered, FP32, "cpu")
+    with pytest.raises(
+        VerificationError, match=r"without weights computes over the channels .* runtime=masked$"
+    ):
+        engine_check("linear", step, gathered, gathered.inputs, 1e-4)
+    step = Masked(8, 8).prepare(gathered, FP32, "cpu")
+    assert engine_check("linear", step, gathered, gathered.inputs, 1e-4)["ok"]

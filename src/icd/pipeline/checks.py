@@ -7,6 +7,7 @@ own GPU, where it fits, and the record says where.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from icd.contracts import Inputs, Layouts, Step, Workload
@@ -14,6 +15,7 @@ from icd.copies import convert, converted
 from icd.errors import VerificationError
 from icd.model.positions import few_rows
 from icd.pipeline.soundness import check_answers
+from icd.runtime.cut import narrower
 from icd.tensors import stored
 from icd.transform.permute import permute, restore
 
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     import torch
 
 LIMIT = 1e-10
+OVER_ALL = (
+    "; where a norm or a softmax without weights computes over the channels of a site, cutting some away "
+    "changes the others: use runtime=masked"
+)
 CPU_WORK = 1e12  # multiply-adds of a forward; a few seconds of many cores
 
 
@@ -114,13 +120,19 @@ def output_of(workload: Workload, inputs: Inputs, device: str) -> torch.Tensor:
         return workload.forward(workload.module, inputs)
 
 
+def narrowed(step: Step) -> bool:
+    """Whether the step executes fewer channels of a site than there are."""
+    return any(kept < size for kept, size in step.executed.get("sites", {}).values())
+
+
 def engine_check(
     arm: str, step: Step, masked: Workload, inputs: Inputs, tolerance: float, device: str = "cpu"
 ) -> dict[str, Any]:
     """The timed step's output on the timed inputs against the masked module: in float32 on the CPU, in
     float64 on another ``device``.
 
-    Raises `VerificationError` beyond ``tolerance`` (relative to the largest output).
+    Raises `VerificationError` beyond ``tolerance`` (relative to the largest output), and ConfigError where
+    the forward fails with the channels that the step cut away.
     """
     import torch
 
@@ -128,10 +140,13 @@ def engine_check(
     expected = output_of(masked, inputs, device)
     if device.startswith("cuda"):
         torch.cuda.empty_cache()  # of the reference: the device's memory is the arms'
-    error = relative_error(step(), expected)
+    with narrower() if narrowed(step) else nullcontext():
+        found = step()
+    error = relative_error(found, expected)
     if not error <= tolerance:
         raise VerificationError(
             f"arm {arm!r}: the timed step differs from its masked model ({reference}) by {error:.3g} of the "
             f"largest output; the tolerance for {step.executed['format']} is {tolerance:g}"
+            f"{OVER_ALL if narrowed(step) else ''}"
         )
     return {"max_rel_err": error, "tolerance": tolerance, "reference": reference, "ok": True}

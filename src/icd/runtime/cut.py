@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from icd.consumers import is_conv1d, is_convolution
 from icd.contracts import Site, TensorAxis, Workload
+from icd.errors import ConfigError, first_line
 from icd.tensors import exchange, first_names, tensor
 
 if TYPE_CHECKING:
@@ -65,6 +67,22 @@ def follow_widths(child: torch.nn.Module) -> None:
         child.in_channels, child.out_channels = reversed(widths) if child.transposed else widths
     elif is_conv1d(child):
         child.nx, child.nf = child.weight.shape
+
+
+@contextmanager
+def narrower() -> Iterator[None]:
+    """While a forward of fewer channels first runs: ConfigError where it fails, though it ran with all."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"with removed channels cut away the model's forward fails ({first_line(error)}); declare in "
+            "counts what holds their number (num_heads), or use runtime=masked, which cuts nothing"
+        ) from error
 
 
 def uncut(workload: Workload) -> dict[str, str]:

@@ -21,7 +21,7 @@ import numpy as np
 
 from icd.contracts import PrecisionSpec, Site, Step, Workload
 from icd.runtime.accelerate import Switch
-from icd.runtime.cut import cut_sites
+from icd.runtime.cut import cut_sites, narrower
 from icd.runtime.one_layer import one_layer, runs
 from icd.runtime.plan_cache import Timed, plan_folder, plan_key, read_plan, write_plan
 from icd.runtime.step import make_step
@@ -93,7 +93,8 @@ def choose(
                     make_step(m, one, precision, device, compile=compile, cuda_graph=cuda_graph, executed={})
                     for m in (copy.deepcopy(one.module), cut_copy(one, cut))
                 ]
-                timed = alternate(steps, device)
+                with narrower():
+                    timed = alternate(steps, device)
                 if remember:
                     write_plan(path, timed)
             out.append(Choice(kind, len(sites), *timed, whole=whole, cached=found is not None))
