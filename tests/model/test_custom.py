@@ -386,3 +386,12 @@ def test_every_kind_of_calibration_batch_is_tried_once(custom):
 def test_inputs_that_want_gradients_are_taken_as_numbers(custom):
     workload = custom(inputs={"x": torch.ones(2, 3, 4, requires_grad=True)})
     assert workload.inputs["x"].numpy().shape == (2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"module": torch.nn.Linear(4, 4, device="meta")}, {"inputs": {"x": torch.ones(2, 4, device="meta")}}],
+)
+def test_what_has_no_values_is_refused(custom, changes):
+    with pytest.raises(ConfigError, match="expected a module and inputs that can be copied to the CPU"):
+        custom(**changes)

@@ -125,3 +125,20 @@ def test_a_configuration_of_the_wrong_types_is_one_sentence(saved):
     (saved / "config.json").write_text(json.dumps({**given, "hidden_act": 3}))
     with pytest.raises(ConfigError, match="the directory 'mine' cannot be read as model=bert: "):
         bert(saved).build()
+
+
+@pytest.mark.parametrize("data", ["{", "[]", '{"version": "1.0"}', "[" * 10_000])
+def test_a_tokenizer_that_cannot_be_read_is_one_sentence(saved, data):
+    (saved / "tokenizer.json").write_text(data)
+    with pytest.raises(ConfigError, match="the tokenizer in the directory 'mine' cannot be read: ") as said:
+        bert(saved).build()
+    assert str(saved) not in str(said.value) and "\n" not in str(said.value)
+
+
+def test_a_tokenizer_without_a_token_to_pad_with_is_one_sentence(saved):
+    from transformers import PreTrainedTokenizerFast
+
+    known = PreTrainedTokenizerFast(tokenizer_file=str(saved / "tokenizer.json"), unk_token="[UNK]")
+    known.save_pretrained(saved)
+    with pytest.raises(ConfigError, match="'mine' has neither pad_token nor eos_token; name one in"):
+        bert(saved).build()

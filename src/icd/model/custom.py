@@ -74,11 +74,16 @@ class Custom:
     def build(self) -> Workload:
         """The user's module in eval mode, float32, on the CPU."""
         given = load(self.loader, batch_size=self.batch_size, seq_len=self.seq_len, seed=self.seed)
-        module, inputs = given["module"].float().cpu().eval().requires_grad_(False), on_cpu(given["inputs"])
+        try:
+            module = given["module"].float().cpu().eval().requires_grad_(False)
+            inputs, calibration, probes = placed(given)
+        except UNFIT as error:
+            refuse(
+                self.loader, "expected a module and inputs that can be copied to the CPU in float32", error
+            )
         said = Said(given.get("tokens"), given.get("batch_dims"))
         if self.prompts is not None:
             inputs, said = {"input_ids": self._own(given)}, Said(None, {"input_ids": 0})
-        calibration, probes = (tuple(map(on_cpu, given.get(key, ()))) for key in ("calibration", "probes"))
         rows, tokens, dims = self._tried(module, inputs, said)
         for key, several in (("calibration", calibration), ("probes", probes)):
             for batch in {_kind(batch): batch for batch in reversed(several)}.values():
@@ -150,6 +155,12 @@ class Said(NamedTuple):
 def _kind(batch: Inputs) -> tuple[Any, ...]:
     """What a module must take of a batch, whatever its lengths are."""
     return tuple((name, x.dtype, x.dim(), x.shape[-1:] * x.is_floating_point()) for name, x in batch.items())
+
+
+def placed(given: Mapping[str, Any]) -> tuple[Inputs, tuple[Inputs, ...], tuple[Inputs, ...]]:
+    """Inputs, calibration and probes of a loader, as `on_cpu` puts them."""
+    calibration, probes = (tuple(map(on_cpu, given.get(key, ()))) for key in ("calibration", "probes"))
+    return on_cpu(given["inputs"]), calibration, probes
 
 
 def on_cpu(inputs: Inputs) -> dict[str, torch.Tensor]:

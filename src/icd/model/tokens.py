@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from icd.errors import ConfigError, MissingResource
+from icd.errors import ConfigError, MissingResource, first_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,7 +86,10 @@ def has_tokenizer(folder: Path) -> bool:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer in ``folder``, padding on the right; `MissingResource` where there is none."""
+    """The tokenizer in ``folder``, padding on the right.
+
+    `MissingResource` where there is none, ConfigError where it cannot be read or has no token to pad with.
+    """
     from transformers import AutoTokenizer
 
     if not has_tokenizer(folder):
@@ -94,9 +97,16 @@ def load_tokenizer(folder: Path) -> Any:
             f"model.weights: the directory {folder.name!r} holds weights and no tokenizer; "
             "put tokenizer.json beside them"
         )
-    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right", local_files_only=True)
+    where = f"model.weights: the tokenizer in the directory {folder.name!r}"
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right", local_files_only=True)
+    except Exception as error:  # the tokenizers library raises nothing narrower
+        why = first_line(error).replace(str(folder), folder.name)
+        raise ConfigError(f"{where} cannot be read: {type(error).__name__}: {why}") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token is None:
+        raise ConfigError(f"{where} has neither pad_token nor eos_token; name one in tokenizer_config.json")
     return tokenizer
 
 

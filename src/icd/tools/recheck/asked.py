@@ -60,7 +60,7 @@ def model(run: Recorded) -> list[str]:
 
 
 def shape(run: Recorded) -> list[str]:
-    """Batch and length that were asked for; prompts bring their own."""
+    """Batch and length that were asked for; prompts bring their own, and so do a user's loader."""
     config, lock = run.metrics["config"], run.lock["model"]
     batch, seq_len, tokens = config["batch_size"], config["seq_len"], run.metrics["inputs"]["tokens"]
     if seq_len is None:  # sequences of different lengths: no number of tokens that all have
@@ -71,7 +71,7 @@ def shape(run: Recorded) -> list[str]:
         return out
     for key in ("batch_size", "seq_len"):
         wanted = lock.get(key) or lock.get(f"default_{key}")
-        if wanted is not None:
+        if wanted is not None and f"default_{key}" in lock:  # else a loader is told, and does as it likes
             out += differ(config[key], wanted, f"config.{key}")
     return out
 
