@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from icd.archives import read_layouts, read_square
@@ -39,6 +39,7 @@ def fuzz(examples):
         derandomize=True,
         database=None,
         deadline=None,
+        phases=(Phase.explicit, Phase.generate),  # a failure is reported as found: shrinking takes minutes
         suppress_health_check=list(HealthCheck),
     )
 
