@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from icd.errors import ConfigError
-from icd.scaling import exponent, scaled
+from icd.scaling import exponent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,8 +29,7 @@ def sparsify(dense: NDArray[Any], *, per_row: int, nnz_cap: int, normalize: Norm
     A = np.array(dense, np.float64)
     D = len(A)
     np.fill_diagonal(A, 0.0)
-    e = exponent(A)
-    A = scaled(_normalised(scaled(A, e), normalize), -e if normalize != "row" else 0)
+    A = _normalised(A, normalize)
     stays = A > 0
     if per_row < D:
         cut = np.partition(A, D - per_row, axis=1)[:, D - per_row]  # (D,) smallest kept value of each row
@@ -52,8 +51,6 @@ def finish(graph: csr_matrix, *, nnz_cap: int, normalize: Normalize) -> csr_matr
     W = csr_matrix(graph, dtype=np.float64, copy=True)
     W.setdiag(0.0)
     W.eliminate_zeros()
-    e = exponent(W.data)
-    W.data = scaled(W.data, e)
     degree = np.asarray(W.sum(axis=1), np.float64).ravel()  # (D,)
     safe = np.where(degree > 0, degree, 1.0)
     if normalize == "sym":
@@ -63,7 +60,6 @@ def finish(graph: csr_matrix, *, nnz_cap: int, normalize: Normalize) -> csr_matr
     elif normalize == "row":
         rows = diags(1.0 / safe) @ W
         W = csr_matrix((rows + rows.T) / 2)
-    W.data = scaled(W.data, -e if normalize != "row" else 0)
     if W.nnz > nnz_cap:
         W.data[W.data <= np.partition(W.data, W.nnz - nnz_cap - 1)[W.nnz - nnz_cap - 1]] = 0.0
         W.eliminate_zeros()
@@ -82,6 +78,9 @@ def _normalised(A: NDArray[np.float64], how: Normalize) -> NDArray[np.float64]:
     """``A`` (D, D) normalised; its own memory is used."""
     degree = A.sum(axis=1)
     safe = np.where(degree > 0, degree, 1.0)
+    if how == "sym" and exponent(degree):  # the product of two degrees would overflow or vanish
+        root = np.sqrt(safe)
+        return np.multiply(A / np.outer(root, root), safe.mean())
     if how == "sym":
         scale = np.outer(safe, safe)
         np.divide(A, np.sqrt(scale, out=scale), out=A)
