@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from icd.copies import convert, converted, sharing
+from icd.copies import convert, converted, for_one_call, sharing
 from icd.runtime.compact import Compact
 from icd.runtime.masked import Masked
 from icd.transform.permute import permute
@@ -104,3 +104,43 @@ def test_an_engine_makes_its_arm_once_of_a_workload_that_stays_as_it_is(build, e
     assert all(torch.equal(x, before[name]) for name, x in workload.module.state_dict().items())
     cut_or_fused = engine is Compact or workload.fuse is not None
     assert made.elements < (2 if cut_or_fused else 1.01) * elements(workload.module)
+
+
+def test_after_a_call_a_module_is_as_it_was_and_inside_only_parameters_are_the_same_memory():
+    class Layer(torch.nn.Module):
+        def __init__(self, shared):
+            super().__init__()
+            self.linear, self.seen, self.shared = torch.nn.Linear(2, 2), [], shared
+            self.register_buffer("count", torch.zeros(()))
+
+        def forward(self, x, cache):
+            self.count += 1
+            self.seen.append(x)
+            self.new = x
+            self.shared["n"] = self.shared.get("n", 0) + 1
+            cache.append(x)
+            return self.linear(x.add_(1))
+
+    shared = {}
+    module = torch.nn.Sequential(Layer(shared), Layer(shared)).requires_grad_(False)
+    x, cache = torch.zeros(1, 2), []
+    answers = []
+    for _ in range(2):
+        with for_one_call(module, (x, cache), ()) as (own, theirs):
+            assert own is not x and module[0].linear.weight is next(module.parameters())
+            answers.append(module[1](module[0](own, theirs), theirs))
+            assert module[0].shared is module[1].shared and module[1].shared == {"n": 2}
+            assert module[0].count == 1 and len(theirs) == 2
+    assert torch.equal(*answers)
+    assert x.tolist() == [[0, 0]] and cache == [] and shared == {}
+    assert all(layer.count == 0 and layer.seen == [] and layer.shared is shared for layer in module)
+    assert not any(hasattr(layer, "new") for layer in module)
+
+
+def test_a_module_is_as_it_was_after_a_call_that_failed_too():
+    module = torch.nn.Linear(2, 2)
+    module.seen = []
+    with pytest.raises(KeyError), for_one_call(module, (), ()):
+        module.seen.append(1)
+        raise KeyError
+    assert module.seen == []

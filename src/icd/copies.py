@@ -7,7 +7,8 @@ billions of parameters that is most of the time that an arm takes to be prepared
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -34,14 +35,31 @@ def sharing(module: torch.nn.Module) -> torch.nn.Module:
     return copied(module, lambda x: x)
 
 
-def for_one_call(module: torch.nn.Module, rest: T, shared: Iterable[Tensor]) -> tuple[torch.nn.Module, T]:
-    """``module`` and ``rest``, what it is called with, copied together for one call.
+@contextmanager
+def for_one_call(module: torch.nn.Module, rest: T, shared: Iterable[Tensor]) -> Iterator[T]:
+    """A copy of ``rest``, what ``module`` is called with; afterwards ``module`` is as it was.
 
-    Parameters and the tensors ``shared`` are the same memory, which a forward reads. All that it may write is
-    the copy's own: buffers, attributes, tensors and caches handed over.
+    Inside, all that a forward may write is a copy: the module's buffers and attributes, and tensors and
+    caches handed over. Parameters, the module's own and the tensors ``shared``, are the same memory.
     """
-    memo: dict[int, Any] = {id(x): x for x in (*module.parameters(), *shared)}
-    return copy.deepcopy((module, rest), memo)
+    import torch
+
+    plain = vars(torch.nn.Module())  # parameters, modules and hooks, whose own containers a forward leaves
+    modules = list(module.modules())
+    memo: dict[int, Any] = {id(x): x for x in (*modules, *module.parameters(), *shared)}
+    kept = [(m, dict(vars(m)), dict(m._buffers)) for m in modules]
+    try:
+        for m, attributes, buffers in kept:
+            m._buffers.update(copy.deepcopy(buffers, memo))
+            own = {name: value for name, value in attributes.items() if name not in plain}
+            vars(m).update(copy.deepcopy(own, memo))
+        yield copy.deepcopy(rest, memo)
+    finally:
+        for m, attributes, buffers in kept:
+            vars(m).clear()
+            vars(m).update(attributes)
+            m._buffers.clear()
+            m._buffers.update(buffers)
 
 
 def converted(module: torch.nn.Module, device: str, dtype: torch.dtype) -> torch.nn.Module:

@@ -94,24 +94,30 @@ def reject(row: dict[str, Any]) -> dict[str, Any]:
 
 def outputs_judged(pruned: Workload, recovered: Workload, dense: Workload) -> dict[str, Any]:
     """The model's outputs on the tokens held out: ``missed_before`` and ``missed_after``, shares of the dense
-    outputs' variance, and whether the refits are ``kept``.
+    outputs' variance, and whether the refits are ``kept``; no figures where outputs are not finite.
     """
-    errors, held = np.zeros(2), []
+    errors, n, total, squares = np.zeros(2), 0, torch.zeros(()), 0.0
     with torch.no_grad():
         for batch, out in zip(dense.calibration, held_of_each(dense.calibration), strict=True):
-            wanted, *found = (rows_of(forward(w, w.module, batch)) for w in (dense, pruned, recovered))
-            chosen = out(len(wanted)).to(wanted.device)
-            errors += [float((y - wanted)[chosen].square().sum()) for y in found]
-            held.append(wanted[chosen])
-    outputs = torch.cat(held)
-    variance = float((outputs - outputs.mean(0)).square().sum())
+            rows = [rows_of(forward(w, w.module, batch)) for w in (dense, pruned, recovered)]
+            chosen = out(len(rows[0])).to(rows[0].device)
+            wanted, *found = (y[chosen].double() for y in rows)
+            errors += [float((y - wanted).square().sum()) for y in found]
+            n, total, squares = (
+                n + len(wanted),
+                total.to(wanted.device) + wanted.sum(0),
+                squares + float(wanted.square().sum()),
+            )
+    variance = squares - float(total.square().sum()) / max(n, 1)
     before, after = errors / variance if variance > 0 else errors
+    if not np.isfinite([before, after]).all():
+        return {"kept": False}
     return {"missed_before": float(before), "missed_after": float(after), "kept": bool(after < before)}
 
 
 def rows_of(out: torch.Tensor) -> torch.Tensor:
-    """``out`` (..., width) as float64 (tokens, width)."""
-    return out.reshape(-1, out.shape[-1] if out.dim() else 1).double()
+    """``out`` (..., width) as (tokens, width)."""
+    return out.reshape(-1, out.shape[-1] if out.dim() else 1)
 
 
 def why_none(rows: list[dict[str, Any]]) -> str:

@@ -54,14 +54,14 @@ def walk(workload: Workload) -> Iterator[tuple[str, Run]]:
 
 def forward(workload: Workload, module: nn.Module, batch: Inputs) -> Any:
     """What ``module``, built like the workload's, answers to ``batch``; both stay as they are."""
-    own, inputs = for_one_call(module, dict(batch), workload.module.parameters())
-    return workload.forward(own, inputs)
+    with for_one_call(module, dict(batch), workload.module.parameters()) as inputs:
+        return workload.forward(module, inputs)
 
 
 def replay(workload: Workload, layer: nn.Module, call: Call) -> Any:
     """What ``layer`` returns for ``call``, which was seen in the workload's module; both stay as they are."""
-    own, (args, kwargs) = for_one_call(layer, call, workload.module.parameters())
-    return own(*args, **kwargs)
+    with for_one_call(layer, call, workload.module.parameters()) as (args, kwargs):
+        return layer(*args, **kwargs)
 
 
 def chain(workload: Workload) -> list[str]:
