@@ -97,3 +97,11 @@ def test_an_unfinished_directory_is_refused(tmp_path):
     (run / "SHA256SUMS").unlink()
     with pytest.raises(MissingResource, match="not a finished run"):
         project(run)
+
+
+def test_a_name_that_is_no_text_reaches_no_database(tmp_path):
+    record = metrics()
+    record["model"]["name"] = "caf\udce9"
+    cell = project(write_run(tmp_path / "run", record))
+    for text in (cell.params["model"], cell.tags["icd.model"]):
+        assert text == "caf\\udce9" and text.encode()

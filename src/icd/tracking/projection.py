@@ -62,16 +62,21 @@ def project(folder: Path) -> Projection:
     start = datetime.fromisoformat(str(record["created"])).timestamp()
     return Projection(
         run_id=str(record["run_id"]),
-        name=folder.name,
-        params=params(record, lock),
+        name=written(folder.name),
+        params={key: written(value) for key, value in params(record, lock).items()},
         metrics=dict(metrics(record)),
-        tags=tags(record, env),
+        tags={key: written(value) for key, value in tags(record, env).items()},
         files=(*(folder / f for f in FILES if (folder / f).is_file()), *plots),
         sweep=None if above is None else sweep_name(above),
         sweep_id=None if above is None else ledger.sweep_id(above),
         time_ms=int(1000 * start),
         end_ms=int(1000 * (start + float(record.get("elapsed_s") or 0.0))),
     )
+
+
+def written(text: str) -> str:
+    """``text`` with what is no character (of a file's name) escaped: a database takes UTF-8 alone."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def finished(folder: Path) -> None:
