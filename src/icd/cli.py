@@ -18,7 +18,9 @@ from icd.commands import HELP, WORDS, overview, word_help
 from icd.composing import check_cell
 from icd.composing import compose_cell as compose_cell
 from icd.errors import ConfigError, Exit, IcdError, unwritable
+from icd.named import check_texts
 from icd.places import compiled_kernels
+from icd.recording import hidden
 from icd.refusals import hydra_errors, sentence
 from icd.sweeping import expand, launch, run_cell
 from icd.sweeping import finish_sweep as finish_sweep
@@ -37,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         with compiled_kernels():
             code = dispatch(words)
     except IcdError as error:
-        print(f"icd: {error}", file=sys.stderr)
+        print(f"icd: {hidden(str(error))}", file=sys.stderr)
         code = error.code
     except OSError as error:
         if (said := unwritable(error)) is None:
@@ -100,6 +102,8 @@ def run_hydra(words: list[str]) -> int:
 
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach this file as exceptions
     conf = conf_dir()
+    for word in words:
+        check_texts(word, "the command line")
     try:
         args = arguments(words)
     except SystemExit as error:

@@ -15,7 +15,8 @@ from icd.composing import compose_cell
 from icd.errors import ConfigError, Exit, IcdError, unwritable
 from icd.ledger import is_sweep, write_plan
 from icd.own import quoted
-from icd.refusals import hydra_errors, sentence
+from icd.recording import hidden
+from icd.refusals import hydra_errors, sentence, unreadable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -138,7 +139,7 @@ def expand(conf: Path, overrides: Sequence[str], multirun: bool) -> list[list[st
         parsed = [*parser.parse_overrides([f"{k}={v}" for k, v in params.items()]), *parsed]
         ours = [o for o in parsed if not o.key_or_group.startswith("hydra")]
         batches = BasicSweeper.split_arguments(ours, max_batch_size=None)
-    except hydra_errors() as error:
+    except unreadable() as error:
         raise ConfigError(sentence(error)) from error
     fixed = [str(o.input_line) for o in parsed if o.key_or_group.startswith("hydra")]
     return [[*cell, *fixed] for batch in batches for cell in batch]
@@ -156,7 +157,7 @@ def run_cell(cfg: DictConfig) -> int:
         choices = {group: hydra.runtime.choices[group] for group in GROUPS}
         return int(run(check(cfg), Path(hydra.runtime.output_dir), choices))
     except IcdError as error:
-        print(f"icd: {error}", file=sys.stderr)
+        print(f"icd: {hidden(str(error))}", file=sys.stderr)
         return int(error.code)
     except OSError as error:
         if (said := unwritable(error)) is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from icd.errors import ConfigError, Exit, IcdError, MissingResource
 from icd.ledger import cell_name, finished_cells
 from icd.pipeline.files import check_sums
-from icd.pipeline.sweep import FILE, faults, judge
+from icd.pipeline.sweep import FILE, faults, judge, missing
 from icd.stats.derive import equal
 from icd.tools.recheck.asked import asked
 from icd.tools.recheck.choices import checked, configured, gated, tagged
@@ -55,7 +55,17 @@ def main(words: Sequence[str]) -> int:
                 print(f"  {problem}")
         else:
             print(f"{word}: verified{'' if graphs else TAKEN}; every statistic follows from its raw samples")
+        for line in lost(folder):
+            print(f"  {line}")
     return int(code)
+
+
+def lost(folder: Path) -> list[str]:
+    """Cells that a sweep's ledger names and that are no results, a sentence each."""
+    try:
+        return [f"cell {name} is missing: {why}" for name, why in missing(folder).items()]
+    except ValueError:
+        return []  # `faults` has said that the ledger cannot be read
 
 
 def verify(folder: Path, *, graphs: bool = True) -> list[str]:
