@@ -101,6 +101,7 @@ def built(group: str, node: Mapping[str, Any]) -> Any:
     except IcdError:
         raise
     except Exception as error:  # a class of the user's own, which may raise anything
+        check_ranges(group, node)  # or a number that the class divides by
         raise ConfigError(f"{group}: {type(error).__name__}: {error}") from error
 
 
@@ -142,7 +143,7 @@ def _check_scalars(tree: Mapping[str, Any]) -> None:
     }
     for key, ok in fine.items():
         if not ok:
-            raise ConfigError(f"{key}={tree[key]!r}: expected {SCALARS[key]}")
+            raise ConfigError(f"{key}={tree[key]!r:.200}: expected {SCALARS[key]}")
 
 
 def _check_node(group: str, node: Any) -> None:
@@ -163,7 +164,7 @@ def _check_node(group: str, node: Any) -> None:
             known = f"{group} knows: {', '.join(fields)}" if fields else f"The chosen {group} has no keys"
             raise ConfigError(f"unknown key '{group}.{key}'.{did_you_mean(key, fields)} {known}")
         if not fits(value, hints[key]):
-            raise ConfigError(f"{group}.{key}={value!r}: expected {spell(hints[key])}")
+            raise ConfigError(f"{group}.{key}={value!r:.200}: expected {spell(hints[key])}")
     for key, spec in fields.items():
         no_default = spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
         if key not in node and no_default:
