@@ -56,3 +56,17 @@ def test_a_word_that_is_no_text_exits_2(word, capsys):
     said = capsys.readouterr().err
     assert ended.value.code == 2 and said.startswith("icd: the command line: the text ")
     assert json.dumps(said).isascii()
+
+
+def test_a_changed_preset_has_a_badge_and_a_caveat_of_its_own():
+    from icd.report.caveats import badges, caveats
+    from tests.report.build import metrics
+
+    record = {**metrics(), "tags": ["measure-paper-own"]}
+    assert badges(record) == [
+        ("measure-paper-own", "measure=paper with settings of its own: not that preset")
+    ]
+    assert any("differ from the preset's" in text for text in caveats(record, {}))
+    assert not any(
+        "differ from the preset's" in t for t in caveats({**record, "tags": ["measure-quick"]}, {})
+    )
