@@ -20,7 +20,9 @@ from icd.composing import compose_cell as compose_cell
 from icd.errors import ConfigError, Exit, MissingResource
 from icd.interrupts import Interrupted, like_ctrl_c
 from icd.lastresort import answer
+from icd.named import check_texts
 from icd.places import compiled_kernels
+from icd.recording import hidden
 from icd.refusals import hydra_errors, sentence
 from icd.streams import lost_output, steady
 from icd.sweeping import expand, launch, run_cell
@@ -62,7 +64,7 @@ def ended(words: list[str]) -> int:
         said, code = answer(error, running=not makes_output(words))
     except Exception as error:  # noqa: BLE001 - the last resort: exit code 1 means that a gate failed
         said, code = answer(error, running=not makes_output(words))
-    print(f"icd: {said}", file=sys.stderr)
+    print(f"icd: {hidden(said)}", file=sys.stderr)
     return int(code)
 
 
@@ -123,6 +125,8 @@ def run_hydra(words: list[str]) -> int:
 
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach this file as exceptions
     conf = conf_dir()
+    for word in words:
+        check_texts(word, "the command line")
     try:
         args = arguments(words)
     except SystemExit as error:

@@ -10,6 +10,10 @@ from icd.errors import ConfigError, first_line
 from icd.places import writable
 from icd.refusals import hydra_errors, refuse_lists, sentence, unknown_key
 
+COMPOSED = {"overrides", "runtime"}  # what Hydra says of a composition
+JOB = {"override_dirname", "num", "id", "config_name"}
+SWEEP = {"sweeper", "sweep", "launcher"}
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -50,6 +54,7 @@ def check_cell(conf: Path, overrides: Sequence[str], sweeps: bool = False) -> Ex
     if merged := refuse_lists(GROUPS, overrides):
         raise ConfigError(merged)
     cfg = compose_cell(conf, overrides)
+    refuse_own_hydra(conf, overrides, cfg)
     experiment = check(cfg)
     if sweeps:
         refuse_directory("hydra.sweep.dir", Path(str(cfg.hydra.sweep.dir)))
@@ -60,6 +65,30 @@ def check_cell(conf: Path, overrides: Sequence[str], sweeps: bool = False) -> Ex
         refuse_used_directory(overrides)
         refuse_directory("hydra.run.dir", Path(str(cfg.hydra.run.dir)))
     return experiment
+
+
+def refuse_own_hydra(conf: Path, overrides: Sequence[str], cfg: DictConfig) -> None:
+    """ConfigError where a file of the user's own folder sets more of Hydra than a sweep may.
+
+    What Hydra is asked on the command line is asked by whoever types it.
+    """
+    from omegaconf import OmegaConf
+
+    asked = [word for word in overrides if word.lstrip("+~").startswith("hydra")]
+    if not any(word.startswith("hydra.searchpath=") for word in asked):
+        return
+    plain = compose_cell(conf, asked)
+    now, before = (OmegaConf.to_container(c.hydra, resolve=False) for c in (cfg, plain))
+    assert isinstance(now, dict) and isinstance(before, dict)
+    for tree in (now, before):
+        tree["job"] = {k: v for k, v in tree["job"].items() if k not in JOB}
+    free = COMPOSED | (SWEEP if now["sweeper"].get("params") else set())
+    for key in sorted(str(k) for k in {*now, *before} - free):
+        if now.get(key) != before.get(key):
+            raise ConfigError(
+                f"hydra.{key}: a file of your own configuration folder sets it; there only a sweep may set "
+                f"hydra, and no more of it than {', '.join(sorted(SWEEP))}"
+            )
 
 
 def refuse_used_directory(overrides: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""From a composed Hydra configuration to frozen dataclasses; the only caller of ``instantiate``."""
+"""From a composed Hydra configuration to frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -21,7 +19,6 @@ from icd.named import check_names, check_texts
 from icd.own import named_class
 from icd.pipeline.experiment import Experiment
 from icd.ranges import check_ranges
-from icd.recording import escaped
 
 SCALARS: dict[str, str] = {
     "sparsity": "a number from 0 to 0.95",
@@ -87,31 +84,32 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def build(cfg: DictConfig) -> Experiment:
-    """Instantiate every group's dataclass; expects a configuration that `check` has seen."""
+    """Build every group's dataclass; expects a configuration that `check` has seen."""
     tree = plain(cfg)
-    try:
-        # resolved once more by instantiate: a literal ${ would be taken for an interpolation
-        parts = {group: instantiate(_spelled(tree[group]), _convert_="all") for group in GROUPS}
-    except InstantiationException as error:
-        if isinstance(error.__cause__, IcdError):
-            raise error.__cause__ from error
-        raise ConfigError(str(error.__cause__ or error)) from error
+    parts = {group: built(group, tree[group]) for group in GROUPS}
     return Experiment(**parts, gates=load_gates(), lock=tree, **{key: tree[key] for key in SCALARS})
 
 
-def _spelled(value: Any) -> Any:
-    """``value`` with every text as OmegaConf spells it."""
-    if isinstance(value, Mapping):
-        return {key: _spelled(below) for key, below in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_spelled(below) for below in value]
-    return escaped(value) if isinstance(value, str) else value
+def built(group: str, node: Mapping[str, Any]) -> Any:
+    """The dataclass that a group's node names, of the node's values as they are.
+
+    Hydra's ``instantiate`` would resolve them once more, and a text may hold a literal ``${``.
+    """
+    fields = {key: value for key, value in node.items() if key != "_target_"}
+    try:
+        return named_class(group, node["_target_"])(**fields)
+    except IcdError:
+        raise
+    except Exception as error:  # a class of the user's own, which may raise anything
+        check_ranges(group, node)  # or a number that the class divides by
+        raise ConfigError(f"{group}: {type(error).__name__}: {error}") from error
 
 
 def load_gates() -> dict[str, Any]:
     """Every gate of ``conf/gate`` by name: all are evaluated, ``gate=`` only decides the exit code."""
     files = sorted((conf_dir() / "gate").glob("*.yaml"))
-    return {file.stem: instantiate(OmegaConf.load(file), _convert_="all") for file in files}
+    nodes = {file.stem: OmegaConf.to_container(OmegaConf.load(file), resolve=True) for file in files}
+    return {name: built("gate", typing.cast("dict[str, Any]", node)) for name, node in nodes.items()}
 
 
 def _check_keys(tree: Mapping[str, Any]) -> None:
@@ -145,7 +143,7 @@ def _check_scalars(tree: Mapping[str, Any]) -> None:
     }
     for key, ok in fine.items():
         if not ok:
-            raise ConfigError(f"{key}={tree[key]!r}: expected {SCALARS[key]}")
+            raise ConfigError(f"{key}={tree[key]!r:.200}: expected {SCALARS[key]}")
 
 
 def _check_node(group: str, node: Any) -> None:
@@ -166,7 +164,7 @@ def _check_node(group: str, node: Any) -> None:
             known = f"{group} knows: {', '.join(fields)}" if fields else f"The chosen {group} has no keys"
             raise ConfigError(f"unknown key '{group}.{key}'.{did_you_mean(key, fields)} {known}")
         if not fits(value, hints[key]):
-            raise ConfigError(f"{group}.{key}={value!r}: expected {spell(hints[key])}")
+            raise ConfigError(f"{group}.{key}={value!r:.200}: expected {spell(hints[key])}")
     for key, spec in fields.items():
         no_default = spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
         if key not in node and no_default:

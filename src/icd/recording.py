@@ -20,7 +20,7 @@ from icd.reading import sha256
 HIDDEN = "***"
 TEXTS = "model.prompts"  # as a list: texts, whatever they begin with
 FILES = ("path", "sites", "prompts", "calibration_text", "probe_text", "weights")
-ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]*[^\s'\"<>.,:;)]")
 
 
 def recorded(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,8 +59,7 @@ def without_secrets(value: str) -> str:
     scheme, found, rest = value.partition("://")
     if not found or not ADDRESS.match(value):
         return value
-    _, found, rest = rest.rpartition("@")
-    who = f"{HIDDEN}@" if found else ""
+    rest = rest.rpartition("@")[2]
     rest, asked, query = rest.partition("?")
     if asked:
         query = "&".join(f"{part.partition('=')[0]}={HIDDEN}" for part in query.split("&"))
@@ -69,7 +68,7 @@ def without_secrets(value: str) -> str:
     local = "//" if scheme.lower().startswith("sqlite") else "/" if scheme.lower() == "file" else None
     if local is not None and rest.startswith(local):
         rest = f"/{rest.rpartition('/')[2]}"
-    return f"{scheme}://{who}{rest}{asked}{query}"
+    return f"{scheme}://{rest}{asked}{query}"
 
 
 def told(value: Any) -> Any:

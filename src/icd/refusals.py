@@ -12,6 +12,11 @@ LIST_ALL = "`python -m icd --cfg job` lists all"
 EXTRAS = ("joblib", "ray", "slurm")  # launchers of Hydra that an extra of the same name installs
 
 
+def unreadable() -> tuple[type[Exception], ...]:
+    """What parsing a command line raises: `hydra_errors`, and what no grammar foresees (5,000 digits)."""
+    return (*hydra_errors(), ValueError, RecursionError)
+
+
 def hydra_errors() -> tuple[type[Exception], ...]:
     """What Hydra raises for a command line or a file that it cannot compose."""
     from hydra.errors import HydraException
@@ -31,8 +36,8 @@ def sentence(error: Exception) -> str:
         return broken_yaml(error)
     if isinstance(error, OverrideParseException):
         return (
-            f"{error.override!r} cannot be read; expected KEY=VALUE, lists as [a,b], and quotes around a "
-            "value with commas, spaces or brackets: \"KEY='a, b'\""
+            f"{error.override!r:.200} cannot be read; expected KEY=VALUE, lists as [a,b], and quotes around "
+            "a value with commas, spaces or brackets: \"KEY='a, b'\""
         )
     if launcher := re.search(r"Could not find 'hydra/launcher/([^']*)'", text):
         brings = "".join(

@@ -18,8 +18,8 @@ from icd.composing import compose_cell
 from icd.config import GROUPS, SCALARS, plain
 from icd.errors import ConfigError
 from icd.own import named_class, with_own_conf
-from icd.recording import spoken
-from icd.refusals import hydra_errors, sentence
+from icd.recording import leaves, spoken
+from icd.refusals import sentence, unreadable
 from icd.sweeping import expand
 from icd.tools.rerun import Record, check_files, read
 
@@ -71,7 +71,7 @@ def parsed(overrides: Sequence[str]) -> dict[str, str]:
 
     try:
         found = OverridesParser.create().parse_overrides(list(overrides))
-    except hydra_errors() as error:
+    except unreadable() as error:
         raise ConfigError(sentence(error)) from error
     return {o.key_or_group: "add" if o.is_add() else "delete" if o.is_delete() else "change" for o in found}
 
@@ -240,19 +240,25 @@ def other_choices(
 
 
 def check_again(record: Record, given: set[str]) -> None:
-    """ConfigError for a value that the record does not tell and nobody gave."""
-    values = dict(flat(record.tree))
-    for key in record.masked:
+    """ConfigError for values that the record does not tell and nobody gave."""
+
+    def is_given(key: str) -> bool:
         parts = key.split(".")
-        if any(".".join(parts[:k]) in given for k in range(1, len(parts) + 1)):
-            continue
-        value = values.get(tuple(parts))
-        shown = value.partition("#")[0] if isinstance(value, str) else "a list"
-        also = ", or tracking=none" if parts[0] == "tracking" else ""
-        raise ConfigError(
-            f"{key}: the record holds {shown} alone, without its folder or its secrets; give it again: "
-            f"{key}=VALUE{also}"
-        )
+        return any(".".join(parts[:k]) in given for k in range(1, len(parts) + 1))
+
+    values = dict(leaves(record.tree))
+    missing = [key for key in record.masked if not is_given(key)]
+    if not missing:
+        return
+    told = [
+        f"{key} was {value.partition('#')[0] if isinstance(value, str) else 'a list'}"
+        for key, value in ((key, values.get(key)) for key in missing)
+    ]
+    also = ", or tracking=none" if all(key.startswith("tracking.") for key in missing) else ""
+    raise ConfigError(
+        f"{', '.join(told)}: a record holds neither folders nor secrets; give it again: "
+        f"{' '.join(f'{key}=VALUE' for key in missing)}{also}"
+    )
 
 
 def stored(literals: Literals) -> list[str]:

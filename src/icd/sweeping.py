@@ -19,7 +19,8 @@ from icd.lastresort import answer
 from icd.ledger import is_sweep, write_plan
 from icd.own import quoted
 from icd.pipeline.lifeline import end_after
-from icd.refusals import hydra_errors, sentence
+from icd.recording import hidden
+from icd.refusals import hydra_errors, sentence, unreadable
 from icd.streams import steady
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def expand(conf: Path, overrides: Sequence[str], multirun: bool) -> list[list[st
         parsed = [*parser.parse_overrides([f"{k}={v}" for k, v in params.items()]), *parsed]
         ours = [o for o in parsed if not o.key_or_group.startswith("hydra")]
         batches = BasicSweeper.split_arguments(ours, max_batch_size=None)
-    except hydra_errors() as error:
+    except unreadable() as error:
         raise ConfigError(sentence(error)) from error
     fixed = [str(o.input_line) for o in parsed if o.key_or_group.startswith("hydra")]
     return [[*cell, *fixed] for batch in batches for cell in batch]
@@ -183,7 +184,7 @@ def run_cell(cfg: DictConfig) -> int:
         return int(run(check(cfg), run_dir, choices, another_name=names_itself(hydra)))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - told, with its code; other cells go on
         said, code = answer(error)
-        print(f"icd: {said}", file=sys.stderr)
+        print(f"icd: {hidden(said)}", file=sys.stderr)
         return int(code)
 
 

@@ -28,10 +28,7 @@ def judge(folder: Path) -> dict[str, Any]:
         for cell in finished_cells(folder)
     }
     plan = read_plan(folder)
-    of_plan: dict[str, Any] = {}
-    if plan is not None:
-        lost = {name: why_missing(folder / name) for name in plan.cells if name not in records}
-        of_plan = {"sweep": plan.sweep, "missing": lost}
+    of_plan = {} if plan is None else {"sweep": plan.sweep, "missing": missing(folder)}
     return {
         "schema": SCHEMA,
         "method": "Holm over all required measured checks of a gate, one-sided",
@@ -40,6 +37,13 @@ def judge(folder: Path) -> dict[str, Any]:
         "gates": family({name: record["gates"] for name, record in records.items()}),
         **of_plan,
     }
+
+
+def missing(folder: Path) -> dict[str, str]:
+    """Why cells that a sweep's ledger names are no results, by their folders."""
+    plan = read_plan(folder)
+    found = {cell_name(folder, cell) for cell in finished_cells(folder)}
+    return {n: why_missing(folder / n) for n in (plan.cells if plan else ()) if n not in found}
 
 
 def why_missing(cell: Path) -> str:

@@ -35,6 +35,7 @@ BADGES = {
     "throttled": "the device lowered its clocks while measuring",
 }
 DTYPE = {"bf16": "bfloat16", "fp16": "float16", "fp8": "float8_e4m3fn", "int8": "int8"}
+OWN = "-own"
 UNKNOWN_BADGE = "recorded by the run"
 ENOUGH_UNITS = 5
 FEW_ROUNDS = 3  # rounds of a process, below which a median leaves none out
@@ -46,7 +47,13 @@ ONE_ORDER = (
 
 def badges(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The run's tags with what each means."""
-    return [(str(tag), BADGES.get(str(tag), UNKNOWN_BADGE)) for tag in metrics.get("tags") or ()]
+    return [(str(tag), _meaning(str(tag))) for tag in metrics.get("tags") or ()]
+
+
+def _meaning(tag: str) -> str:
+    if tag.startswith("measure-") and tag.endswith(OWN):
+        return f"measure={tag[len('measure-') : -len(OWN)]} with settings of its own: not that preset"
+    return BADGES.get(tag, UNKNOWN_BADGE)
 
 
 def caveats(metrics: Mapping[str, Any], env: Mapping[str, Any]) -> list[str]:
@@ -87,6 +94,11 @@ def caveats(metrics: Mapping[str, Any], env: Mapping[str, Any]) -> list[str]:
             out.append(ONE_ORDER)
     if "measure-quick" in tags or "measure-smoke" in tags:
         out.append("A preset for a first look was used; measure=paper is the protocol for published figures.")
+    if any(tag.startswith("measure-") and tag.endswith(OWN) for tag in tags):
+        out.append(
+            "Settings of the measurement differ from the preset's; measure=paper as it is published is the "
+            "protocol for published figures."
+        )
     if "unlocked" in tags:
         out.append("GPU clocks were not locked; they are recorded beside the samples.")
     if "clocks-unknown" in tags:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from icd.errors import ConfigError, Exit, MissingResource, VerificationError
-from icd.ledger import cell_name, finished_cells
+from icd.ledger import cell_name, finished_cells, sweep_of
 from icd.pipeline.sweep import judge, sentences
 from icd.reading import read_json
 from icd.tools.damaged import readable
@@ -112,6 +112,12 @@ def read(folder: Path) -> dict[str, Any]:
     return found
 
 
+def label(folder: Path) -> str:
+    """A run's name: of a cell, its folder inside its sweep's."""
+    sweep = sweep_of(folder)
+    return folder.name if sweep is None else cell_name(sweep, folder.resolve())
+
+
 COLUMNS = (
     "run",
     "model",
@@ -136,7 +142,7 @@ def table(runs: Sequence[tuple[Path, dict[str, Any]]]) -> str:
         ci95 = headline.get("ci95")
         rows.append(
             (
-                folder.name,
+                label(folder),
                 metrics["model"]["name"],
                 config["pipeline"],
                 "-" if config["sparsity"] is None else str(config["sparsity"]),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from icd.errors import first_line
+from icd.recording import told, without_secrets
 
 T = TypeVar("T")
 
@@ -106,19 +107,13 @@ def patiently(call: Callable[[], T], pause: float = 0.1) -> T:
 
 
 def shown(uri: str) -> str:
-    """The address without a user's name and password."""
-    return uri.replace(_login(uri), "")
-
-
-def _login(uri: str) -> str:
-    """``name:password@`` of an address, or a text that occurs nowhere."""
-    login, found, _ = uri.partition("://")[2].rpartition("@")
-    return f"{login}@" if found else "\0"
+    """The address as a record holds it: without a login, a token or a folder of this machine."""
+    return without_secrets(uri)
 
 
 def brief(error: BaseException, uri: str) -> str:
-    """An error in a few words, without a login."""
+    """An error in a few words, without what `shown` hides."""
     if "Max retries exceeded" in str(error):
         return "the server does not answer"
-    line = first_line(error).replace(_login(uri), "")
+    line = told(first_line(error).replace(uri, shown(uri)))
     return line if len(line) <= 160 else f"{line[:157]}..."
