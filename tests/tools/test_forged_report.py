@@ -160,6 +160,17 @@ def test_drawings_of_another_matplotlib_pass_where_they_look_alike_and_the_outpu
     )
 
 
+def test_an_archive_without_graphs_may_show_pictures_of_them_and_nothing_else(measured_run, tmp_path, capsys):
+    out = shutil.copytree(measured_run, tmp_path / "measured", ignore=shutil.ignore_patterns("W"))
+    sums(out)
+    assert tool.main(["--without-graphs", str(out)]) == Exit.DONE
+    assert "pictures of layouts in report.html, which need W, were not compared" in capsys.readouterr().out
+    text(out, PAGE, r'(aria-label="Layouts of [^>]*>)', r"\1<foreignObject><b>WIN</b></foreignObject>")
+    sums(out)
+    assert tool.main(["--without-graphs", str(out)]) == Exit.VERIFICATION_FAILED
+    assert "report.html: the drawing 'Layouts of" in capsys.readouterr().out
+
+
 def test_a_page_of_an_earlier_version_is_refused_with_the_remedy_which_helps(measured_run, tmp_path, capsys):
     from icd.tools import report
 

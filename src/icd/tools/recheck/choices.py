@@ -126,8 +126,8 @@ def identified(run: Recorded) -> list[str]:
     if not lock.get("extend_positions"):
         strange |= set(model["tags"]) & {"extended-positions"}
     out += [f"model.tags: {tag!r} is none that this model can have" for tag in sorted(strange)]
-    seeded = model["weights"] in ("random", "planted") and "seed" in lock and "loader" not in lock
-    if seeded and str(model["source"]).removeprefix("generated trace, ") != f"seed {lock['seed']}":
+    drawn = model["weights"] in ("random", "planted") and "seed" in lock and "loader" not in lock
+    if drawn and str(model["source"]).removeprefix("generated trace, ") != f"seed {lock['seed']}":
         out.append(f"model.source: {model['source']!r}, and model.seed is {lock['seed']}")
     return out
 

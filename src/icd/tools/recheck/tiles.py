@@ -30,7 +30,7 @@ def tiles(run: Recorded) -> list[str]:
     for row in run.metrics["sites"]:
         live, orders = live_mask(run, row), layouts(run, row)
         where = f"sites.{row['site']}"
-        out += ratios(row, live, orders, where)
+        out += ratios(row, live, orders, where) if whole_channels(run, row) else []
         out += widths(run, row, live, orders)
     return [*out, *shed(run), *planted(run)]
 
@@ -65,9 +65,8 @@ def ratios(row: Mapping[str, Any], live: Any, orders: Mapping[str, IntArray], wh
     """T of each arm, and of what the solver tried, in the ratio of the tiles that hold a live channel."""
     said = {f"cost.{arm}.T": (cost["T"], orders[arm]) for arm, cost in row["cost"].items() if arm in orders}
     tried = (row["solver"].get("after") or {}).get("candidates") or {}
-    for name, order in (("identity", "dense"), ("previous", "linear")):
-        if "T" in tried.get(name, {}) and name == "identity":
-            said[f"solver.after.candidates.{name}.T"] = (tried[name]["T"], orders[order])
+    if "T" in tried.get("identity", {}):
+        said["solver.after.candidates.identity.T"] = (tried["identity"]["T"], orders["dense"])
     if row["nets"] != 1 or any(T is None for T, _ in said.values()) or not said:
         return []
     net = {key: T / max(1, touched(live, pi, row["block"])) for key, (T, pi) in said.items()}
@@ -77,12 +76,26 @@ def ratios(row: Mapping[str, Any], live: Any, orders: Mapping[str, IntArray], wh
         for key, weight in net.items()
         if abs(weight - net[first]) > ROUNDED * abs(net[first])
     ]
-    before = (row["solver"].get("before") or {}).get("candidates") or {}
-    whole = {score["T"] for score in before.values() if score.get("T") is not None}
-    least = (1 - ROUNDED) * net[first] * -(-row["channels"] // row["block"])
-    if len(whole) == 1 and whole.pop() < least:
+    whole, least = dense_tiles(row), (1 - ROUNDED) * net[first] * -(-row["channels"] // row["block"])
+    if whole and whole < least:
         out.append(f"{where}.solver.before.candidates: T is less than what is left of it in {first}")
     return out
+
+
+def shipped(run: Recorded) -> bool:
+    """Whether the model is one that icd ships."""
+    model = run.lock["model"]
+    return str(model["_target_"]).startswith("icd.") and "loader" not in model
+
+
+def whole_channels(run: Recorded, row: Mapping[str, Any]) -> bool:
+    """Whether every channel of the dense weights holds something, so that all of its tiles do: drawn weights
+    do, and trained ones where no layout that the solver tried emptied a tile.
+    """
+    if shipped(run) and run.metrics["model"]["weights"] in ("random", "planted"):
+        return True
+    tried = (row["solver"].get("before") or {}).get("candidates") or {}
+    return len(tried) > 2 and len({score["T"] for score in tried.values()}) == 1
 
 
 def widths(run: Recorded, row: Mapping[str, Any], live: Any, orders: Mapping[str, IntArray]) -> list[str]:
@@ -113,6 +126,8 @@ def kept_channels(alive: Any, block: int) -> int:
 def shed(run: Recorded) -> list[str]:
     """An arm that executes fewer weights than dense has a T that is as much smaller."""
     arms, rows = run.metrics["arms"], run.metrics["sites"]
+    if not shipped(run) or not all(whole_channels(run, row) for row in rows):
+        return []  # of a small model of the user's own biases may be most of what is cut
     if "dense" not in arms or run.lock["runtime"]["_target_"] != "icd.runtime.compact.Compact":
         return []
     out = []
