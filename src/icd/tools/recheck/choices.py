@@ -12,6 +12,7 @@ from icd.pipeline.checks import LIMIT
 from icd.pipeline.record import SCHEMA, configuration
 from icd.pipeline.tags import tags
 from icd.reading import read_text
+from icd.recording import leaves
 from icd.report.csv import encode
 from icd.stats.gates import Gate, name_in_record
 from icd.tools.recheck.recorded import Recorded, differ
@@ -23,6 +24,7 @@ KEYS = (
 )  # fmt: skip
 PUBLISHED = ("mock", "smoke", "strict")
 SAME = ("torch", "name", "l2_bytes", "sm_count", "cpu_capability")  # in all processes of a run
+TOLD = {"choices", "files", "masked"}  # of a lock, beside settings
 ENGINES = {"icd.runtime.compact.Compact": "compact", "icd.runtime.masked.Masked": "masked"}
 PLAIN = re.compile(r"\w+/[\w-]+")
 HEX = re.compile(r"[0-9a-f]{16,64}")
@@ -99,7 +101,15 @@ def settings(run: Recorded) -> list[str]:
     top = set(yaml.safe_load((conf_dir() / "config.yaml").read_text("utf-8"))) - {"defaults", "hydra"}
     out = [
         f"config.lock.json: {key}: there is no such setting"
-        for key in sorted(set(run.lock) - groups - top - {"choices"})
+        for key in sorted(set(run.lock) - groups - top - TOLD)
+    ]
+    keys = {key for key, _ in leaves({k: v for k, v in run.lock.items() if k not in TOLD})}
+    named = (*run.lock.get("masked", ()), *(re.sub(r"\.\d+$", "", key) for key in run.lock.get("files", ())))
+    out += [f"config.lock.json: masked or files: {k} is no setting" for k in sorted(set(named) - keys)]
+    out += [
+        f"config.lock.json: files.{key}: {value!r} is no digest"
+        for key, value in run.lock.get("files", {}).items()
+        if not (HEX.fullmatch(str(value)) and len(value) == 64)
     ]
     for group, held in run.lock.items():
         target = held.get("_target_") if isinstance(held, Mapping) else None
