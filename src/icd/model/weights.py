@@ -105,7 +105,7 @@ def shards(index: Path) -> list[str]:
         raise BrokenIndex("it has no weight_map that maps tensors to files")
     for tensor, name in listed.items():
         if not isinstance(name, str) or not name.endswith(".safetensors"):
-            raise BrokenIndex(f"{tensor} is in {json.dumps(name)[:60]}, which names no safetensors file")
+            raise BrokenIndex(f"{tensor} is in {repr(name)[:60]}, which names no safetensors file")
         if (
             "\\" in name
             or "\0" in name
