@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from icd.errors import MissingResource
+from icd.ledger import read_plan, write_plan
 from icd.report.html import write_html
 from icd.tracking.mlflow import MLflow
 from icd.tracking.store import environment, one_at_a_time, patiently
@@ -103,6 +104,24 @@ def test_cells_are_children_of_their_sweep(tmp_path, store):
     children = cells(store, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     assert {c.data.tags["icd.run_id"] for c in children} == {"id0", "id1"}
     assert len(cells(store)) == 3
+
+
+def test_two_sweeps_of_one_name_have_a_parent_each_and_syncing_twice_adds_none(tmp_path, store):
+    sweeps = [tmp_path / place / "sweep" for place in "ab"]
+    for sweep in sweeps:
+        write_plan(sweep, ["0", "1"])
+        runs = [run_named(sweep, str(i), f"{sweep.parent.name}{i}") for i in range(2)]
+        for run in (*runs, *runs):
+            tracking(store).push(run)
+    parents = cells(store, "tags.`icd.sweep` = 'sweep'")
+    assert {p.data.tags["icd.sweep_id"] for p in parents} == {read_plan(s).sweep for s in sweeps}
+    found = {
+        frozenset(
+            c.data.tags["icd.run_id"] for c in cells(store, f"tags.`mlflow.parentRunId` = '{p.info.run_id}'")
+        )
+        for p in parents
+    }
+    assert found == {frozenset({"a0", "a1"}), frozenset({"b0", "b1"})} and len(cells(store)) == 6
 
 
 def test_without_mlflow_the_run_completes_with_a_sentence(tmp_path, monkeypatch):
