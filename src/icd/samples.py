@@ -31,21 +31,30 @@ def encode(samples: Iterable[Sample]) -> bytes:
 def read_samples(path: Path) -> list[Sample]:
     """The rows in the order they were written; ValueError names a line that cannot be read, or a limit."""
     try:
-        with open_regular(path) as packed, gzip.GzipFile(fileobj=packed) as file:
+        with open_regular(path) as packed:
+            with gzip.GzipFile(fileobj=packed) as file:
+                _check_size(path.name, file)
+            packed.seek(0)
+            file = gzip.GzipFile(fileobj=packed)
             return list(_rows(path.name, csv.reader(_lines(path.name, file))))
     except (zlib.error, EOFError, gzip.BadGzipFile, csv.Error) as error:
         raise Unreadable(f"{path.name}: {error}") from error
 
 
-def _lines(name: str, file: gzip.GzipFile) -> Iterator[str]:
-    """Lines as text, as many as the limits allow; they are counted as they are unpacked."""
-    size = 0
-    for number, line in lines_of(io.BufferedReader(file), name):
-        size += len(line)
-        if number > MOST_ROWS + 1:
-            raise Unreadable(f"{name}: expected at most {MOST_ROWS:,} samples, it holds more")
+def _check_size(name: str, file: gzip.GzipFile) -> None:
+    """Unreadable beyond the limits; unpacking costs little beside reading the rows, and nothing is kept."""
+    size = rows = 0
+    while part := file.read(MIB):
+        size, rows = size + len(part), rows + part.count(b"\n")
         if size > MOST_BYTES:
             raise Unreadable(f"{name}: expected at most {spelled(MOST_BYTES)} unpacked, it holds more")
+        if rows > MOST_ROWS + 1:
+            raise Unreadable(f"{name}: expected at most {MOST_ROWS:,} samples, it holds more")
+
+
+def _lines(name: str, file: gzip.GzipFile) -> Iterator[str]:
+    """Lines as text."""
+    for number, line in lines_of(io.BufferedReader(file), name):
         try:
             yield line.decode("utf-8")
         except UnicodeDecodeError as error:
