@@ -87,7 +87,8 @@ def test_an_overridden_gate_decides_the_run_and_not_what_validate_is_asked_for(t
     (tmp_path / "run" / "metrics.json").write_text(json.dumps(metrics))
     write_sums(tmp_path / "run")
     problems = verify(tmp_path / "run")
-    assert "gates: mock-own is missing" in problems and any(p.startswith("gates.mock.") for p in problems)
+    assert "metrics.json: gates: mock-own is missing" in problems
+    assert any(problem.startswith("metrics.json: gates.mock.") for problem in problems)
 
 
 def test_a_kept_timeout_is_recorded_and_tagged(tmp_path):

@@ -82,9 +82,9 @@ class ForkedChild(subprocess.Popen):  # type: ignore[type-arg]
             if preexec is not None:
                 preexec()
             _become({1: stdout, 2: stderr}, os.environ if env is None else env, Path.cwd())
-            from icd.pipeline.isolate import main
+            from icd.pipeline.isolate import serve
 
-            _leave(main, words[3])
+            _leave(serve, words[3])
         self._child_created = True
         self._close_pipe_fds(*pipes[:6])  # type: ignore[attr-defined]
 

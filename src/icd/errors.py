@@ -101,6 +101,11 @@ def brief(error: BaseException) -> str:
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..."
 
 
+def as_text(text: str) -> str:
+    """``text`` with every character that UTF-8 cannot write, half of one, escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def without_paths(text: str) -> str:
     """``text`` with absolute paths cut down to their last part: no folder of this machine is recorded."""
     return re.sub(r"(?<![\w.:/])/(?:[^\s/'\",:;]+/)+", "", text)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from icd.errors import without_paths
+from icd.errors import as_text, without_paths
 from icd.places import VARIABLE
 from icd.reading import sha256
 
@@ -77,7 +77,7 @@ def told(value: Any) -> Any:
         return {k: told(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [told(v) for v in value]
-    return without_paths(hidden(value)) if isinstance(value, str) else value
+    return as_text(without_paths(hidden(value))) if isinstance(value, str) else value
 
 
 def hidden(text: str) -> str:

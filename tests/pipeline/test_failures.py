@@ -17,17 +17,17 @@ from tests.conftest import icd
 SITES = """
 - name: 0.neurons
   size: 64
-  activation: "0"
+  activation: "1"
   axes:
     - {parameter: 0.weight, dim: 0}
-    - {parameter: 0.bias, dim: 0}
+    - {parameter: 1.weight, dim: 1}
 """
 LOADER = """
 import torch
 
 def load(batch_size, seq_len, seed):
     torch.manual_seed(seed)
-    module = torch.nn.Sequential(torch.nn.Linear(64, 64))
+    module = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.Linear(64, 64))
     return {"module": module, "inputs": {"input": torch.randn(2, 4, 64)}}
 
 def broken(batch_size, seq_len, seed):

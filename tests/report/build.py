@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse
 
 from icd.contracts import Sample
+from icd.pipeline.files import jsonable
 
 NO_L2 = "no L2 counter is read on this device"
 NO_ENERGY = "no energy counter is read on this device"
@@ -221,4 +222,4 @@ def sums(folder: Path) -> None:
 
 
 def _json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value))
+    path.write_text(json.dumps(jsonable(value)))

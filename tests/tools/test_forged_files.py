@@ -195,13 +195,13 @@ def a_lock_of_another_seed(run):
     text(run, "config.lock.yaml", r"\nseed: 0", "\nseed: 3")
 
 
-@forgery(r"metrics\.json: the key 'schema' is there twice")
+@forgery(r"metrics\.json is not JSON: the key 'schema' is there twice")
 def a_key_twice_in_the_record(run):
     path = run / METRICS
     path.write_text('{"schema": "icd.metrics/9", ' + path.read_text()[1:])
 
 
-@forgery(r"env\.json: the key 'python' is there twice", mend=True)
+@forgery(r"env\.json is not JSON: the key 'python' is there twice", mend=True)
 def a_key_twice_in_the_environment(run):
     path = run / "env.json"
     path.write_text('{"python": "2.7", ' + path.read_text().lstrip()[1:])

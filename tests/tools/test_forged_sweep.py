@@ -61,7 +61,7 @@ def a_cell_that_is_not_counted(sweep):
     write_sweep(sweep)
 
 
-@forgery(r"\.1-b: it holds a record without SHA256SUMS, or is hidden", on="sweep")
+@forgery(r"\.1-b: a hidden cell", on="sweep")
 def a_hidden_cell(sweep):
     (sweep / "1-b").rename(sweep / ".1-b")
     write_sweep(sweep)

@@ -147,7 +147,7 @@ def test_no_gate_is_decided_on_a_record_that_does_not_verify(apart, tmp_path, ca
     write_sums(run)
     capsys.readouterr()
     assert validate.main([str(run), "--gate", "mock"]) == Exit.VERIFICATION_FAILED
-    assert "does not verify, so no gate is decided (gates.mock" in capsys.readouterr().out
+    assert "does not verify, so no gate is decided (metrics.json: gates.mock" in capsys.readouterr().out
 
 
 def test_a_sweep_without_a_finished_cell_passes_no_gate(tmp_path):

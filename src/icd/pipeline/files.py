@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from icd.errors import as_text
 from icd.newfile import replace_file
 from icd.reading import JSON_BYTES, read_bytes
 from icd.reading import sha256 as sha256  # of run files, for whoever writes them
@@ -28,9 +29,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def jsonable(value: Any) -> Any:
-    """Builtins for numpy scalars, arrays and tuples; ValueError for a float that is not finite."""
+    """Builtins for numpy scalars, arrays and tuples; ValueError for a float that is not finite.
+
+    A character that is no text, of a file's name that is not UTF-8, is escaped.
+    """
     if isinstance(value, dict):
-        return {str(k): jsonable(v) for k, v in value.items()}
+        return {as_text(str(k)): jsonable(v) for k, v in value.items()}
+    if isinstance(value, str):
+        return as_text(value)
     if isinstance(value, (list, tuple)):
         return [jsonable(v) for v in value]
     if isinstance(value, np.ndarray):

@@ -214,9 +214,14 @@ def tell(event: str, **fields: Any) -> None:
     sys.__stdout__.flush()  # type: ignore[union-attr]
 
 
-if __name__ == "__main__":
+def serve(job: str) -> int:
+    """The child's whole life: bound to its parent's, with warnings and output that go to it."""
     hold_on()
     for stream in (sys.stdout, sys.stderr):  # what a user's code prints is nothing that a run could fail of
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     tell_warnings(tell)
-    sys.exit(main(sys.argv[1]))
+    return main(job)
+
+
+if __name__ == "__main__":
+    sys.exit(serve(sys.argv[1]))

@@ -24,7 +24,7 @@ from icd.pipeline.console import Console
 from icd.pipeline.directory import LOG, claim
 from icd.pipeline.experiment import Experiment
 from icd.pipeline.failed import failed
-from icd.pipeline.files import write_bytes, write_json, write_sums
+from icd.pipeline.files import jsonable, write_bytes, write_json, write_sums
 from icd.pipeline.isolate import run_child
 from icd.pipeline.log import RunLog
 from icd.pipeline.measurement import Measurement, measure_arms
@@ -151,7 +151,7 @@ def write_lock(folder: Path, experiment: Experiment, choices: Mapping[str, str])
     """The resolved configuration as YAML and JSON, as `icd.recording` tells it."""
     import yaml
 
-    lock = {**recorded(experiment.lock), "choices": dict(choices)}
+    lock = jsonable({**recorded(experiment.lock), "choices": dict(choices)})
     write_json(folder / "config.lock.json", lock)
     write_bytes(folder / "config.lock.yaml", yaml.safe_dump(lock, sort_keys=False).encode())
 

@@ -30,8 +30,8 @@ RANDOM, EXTENDED = (
     "the position table was extended by repetition",
 )
 OFF_QUALITY = "quality=none was asked for"
+MOCK = "icd.model.mock.Mock"
 KNOWN = {"icd.quality.cosine.Cosine", "icd.quality.none.NoQuality"}
-PROBED = ("icd.model.mock.", "icd.model.minilm.", "icd.model.bert", "icd.model.distilbert.")
 
 
 def reasons(run: Recorded) -> list[str]:
@@ -135,6 +135,7 @@ def quality(run: Recorded) -> list[str]:
     """A model with probes and weights of its own has a quality, and one with random weights has none."""
     lock, model, out = run.lock["quality"]["_target_"], run.metrics["model"], []
     own = str(run.lock["model"]["_target_"])
+    probed = own.startswith("icd.") and ("probe_text" in run.lock["model"] or own == MOCK)
     if lock not in KNOWN:
         return []
     forced = OFF_QUALITY if lock.endswith("NoQuality") else RANDOM if model["weights"] == "random" else None
@@ -145,7 +146,7 @@ def quality(run: Recorded) -> list[str]:
             out.append(
                 f"{where}: {found['value']!r} ({found.get('reason')!r}), and the record gives {forced!r}"
             )
-        elif forced is None and own.startswith(PROBED) and found["value"] is None:
+        elif forced is None and probed and found["value"] is None:
             out.append(f"{where}: null ({found.get('reason')!r}), and the model has probes")
         share = found["value"] is not None and found["metric"] in ("cosine", "agreement", "accuracy")
         if share and not -1 - 1e-6 <= found["value"] <= 1 + 1e-6:

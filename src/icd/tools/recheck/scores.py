@@ -9,6 +9,7 @@ import numpy as np
 
 from icd.contracts import CoAccess, IntArray
 from icd.pipeline.layouts import live_graph
+from icd.pipeline.solved import KEPT
 from icd.solver.objective import Objective, better, evaluate
 from icd.tools.recheck.asked import SEARCH
 from icd.tools.recheck.layouts import rejected
@@ -64,7 +65,8 @@ def judged(
     if initial in tried:
         again["improved"] = better(tried[stats["chosen"]], tried[initial])
     out = differ({key: stats[key] for key in again}, again, where)
-    searched = run.metrics["config"]["solver"] in SEARCH
+    timed_out = row["site"] in run.metrics["solver"]["timeouts"] and set(tried) == {KEPT}
+    searched = run.metrics["config"]["solver"] in SEARCH and not timed_out
     out += [f"{where}.candidates.{name} is missing" for name in orders if searched and name not in tried]
     lost = [name for name in tried if better(tried[name], tried[stats["chosen"]])]
     if lost:

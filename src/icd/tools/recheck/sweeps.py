@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from icd.ledger import finished_cells
+from icd.ledger import finished_cells, read_plan
 from icd.pipeline.files import SUMS, sha256
 from icd.tools.recheck.recorded import read_json
 
@@ -18,17 +18,28 @@ UNFINISHED = ".unfinished-"
 def cells(folder: Path) -> list[str]:
     """What is wrong with the cells of the sweep in ``folder`` as a set, a sentence each."""
     found = finished_cells(folder)
-    out = [] if found else ["no cell of the sweep is finished: there is nothing to verify"]
+    out = []
     for place in sorted(path for path in folder.iterdir() if path.is_dir()):
         if place.is_symlink():
             out.append(f"{place.name}: a link; the cells of a sweep are in it")
+        elif place.name.startswith(".") and place in found and place.name not in planned(folder):
+            out.append(f"{place.name}: a hidden cell; those of a sweep are seen")
         elif UNFINISHED in place.name:
             out.append(f"{place.name}: a cell that is unfinished; it counts as no result")
         elif (place / "metrics.json").is_file() and place not in found:
-            out.append(f"{place.name}: it holds a record without {SUMS}, or is hidden, and is not counted")
+            out.append(f"{place.name}: it holds a record without {SUMS} and is not counted")
         elif (place / "config.lock.json").is_file() and not finished_or_failed(place, found):
             out.append(f"{place.name}: a cell that neither finished nor says why it failed")
     return out + list(twice(found))
+
+
+def planned(folder: Path) -> tuple[str, ...]:
+    """The first folders of the cells that the sweep's ledger names."""
+    try:
+        plan = read_plan(folder)
+    except ValueError:  # which `icd.pipeline.sweep.faults` tells
+        plan = None
+    return tuple(cell.partition("/")[0] for cell in plan.cells) if plan else ()
 
 
 def finished_or_failed(place: Path, found: list[Path]) -> bool:
