@@ -49,8 +49,8 @@ def test_every_reserved_word_ends_with_4_and_one_sentence(word, monkeypatch, cap
         raise ZeroDivisionError("of nothing")
 
     serving = SimpleNamespace(main=fail)
-    monkeypatch.setattr("importlib.import_module", lambda name: serving)
     monkeypatch.setattr("icd.replaying.overrides_of", fail)
+    monkeypatch.setattr("importlib.import_module", lambda name: serving)
     code, said = ended([word, "x"], capsys)
     assert code == Exit.MEASUREMENT_FAILED and "ZeroDivisionError: of nothing" in said
     assert said.count("\n") == 1

@@ -56,7 +56,9 @@ def test_a_cell_passes_only_where_holm_says_so(sweep):
 
 
 def test_validate_of_a_sweep_decides_by_the_corrected_gate(sweep, capsys, monkeypatch):
-    monkeypatch.setattr(validate, "verify", lambda folder, graphs, notes: [])  # these cells hold gates alone
+    monkeypatch.setattr(
+        validate, "verify", lambda folder, graphs, notes=None: []
+    )  # these cells hold gates alone
     assert validate.main([str(sweep / "b"), "--gate", "smoke"]) == Exit.DONE
     shutil.rmtree(sweep / "c")
     assert validate.main([str(sweep), "--gate", "smoke"]) == Exit.DONE  # 0.02 x 1 with two cells left
@@ -69,7 +71,8 @@ def test_validate_of_a_sweep_decides_by_the_corrected_gate(sweep, capsys, monkey
 
 
 def test_verify_judges_a_sweep_again(sweep, monkeypatch):
-    monkeypatch.setattr(verify, "verify", lambda folder, graphs, notes: [])
+    monkeypatch.setattr(verify, "verify", lambda folder, graphs, notes=None: [])
+    monkeypatch.setattr(verify, "cells", lambda folder: [])  # made from one record
     assert verify.verify_sweep(sweep) == ["sweep.json is missing: the sweep did not end"]
     write_sweep(sweep)
     assert verify.verify_sweep(sweep) == []

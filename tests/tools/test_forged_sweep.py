@@ -88,7 +88,7 @@ def a_forged_cell(sweep):
     write_sweep(sweep)
 
 
-@forgery(r"no cell of the sweep is finished", on="sweep")
+@forgery(r"no cell of this sweep has finished", on="sweep")
 def a_sweep_of_nothing(sweep):
     for cell in ("0-a", "1-b"):
         shutil.rmtree(sweep / cell)
