@@ -418,6 +418,27 @@ def recurrent() -> Case:
     )
 
 
+def into_recurrent(kind: type[nn.RNNBase] = nn.GRU) -> Case:
+    """Neurons that both directions of a recurrent layer read; its second layer reads its own units."""
+    net = Net(
+        lambda m, x: m.out(m.rnn(torch.relu(m.up(x)))[0]),
+        up=nn.Linear(6, 24),
+        rnn=kind(24, 10, num_layers=2, bidirectional=True, batch_first=True),
+        out=nn.Linear(20, 5),
+    )
+    read = ("rnn.weight_ih_l0", 1), ("rnn.weight_ih_l0_reverse", 1)
+    return Case(
+        net,
+        (site(24, "rnn", ("up.weight", 0), ("up.bias", 0), *read),),
+        (2, 7, 6),
+        lambda m, x: torch.relu(m.up(x)).reshape(-1, 24, 1).repeat(1, 1, 2),
+        lambda m: torch.stack(
+            [w.square().sum(0) for w in (m.rnn.weight_ih_l0, m.rnn.weight_ih_l0_reverse)], 1
+        ),
+        spans=2,
+    )
+
+
 def stream_of_convolutions() -> Case:
     """A residual stream that one convolution makes, two read and one adds to, read by the middle one."""
     net = Net(

@@ -25,7 +25,7 @@ from icd.transform.channel import Channel
 from icd.transform.permute import permute, restore
 from icd.transform.quantize import Precision
 from icd.transform.unstructured import Unstructured
-from tests.shapes import CASES, Net, own_layer, site, workload
+from tests.shapes import CASES, Net, into_recurrent, own_layer, recurrent, site, workload
 
 FP32 = Precision("fp32", "fail")
 
@@ -264,8 +264,36 @@ def test_a_norm_without_weights_over_a_site_that_is_cut_is_found_and_told_of():
     gathered = permute(pruned, {"n": sliced_layout(pruned.live_mask(pruned.sites[0]))})
     step = Compact(8, 8).prepare(gathered, FP32, "cpu")
     with pytest.raises(
-        VerificationError, match=r"without weights computes over the channels .* runtime=masked$"
+        VerificationError, match=r"or a softmax computes over the channels .* runtime=masked$"
     ):
         engine_check("linear", step, gathered, gathered.inputs, 1e-4)
     step = Masked(8, 8).prepare(gathered, FP32, "cpu")
     assert engine_check("linear", step, gathered, gathered.inputs, 1e-4)["ok"]
+
+
+@pytest.mark.parametrize("kind", [torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN])
+def test_the_widths_of_a_recurrent_layer_follow_what_it_reads_and_what_it_makes(kind):
+    torch.manual_seed(0)
+    before, inside = into_recurrent(kind), recurrent()
+    units = dataclasses.replace(inside.sites[0], counts=())
+    for case in (before, dataclasses.replace(inside, sites=(units,))):
+        pruned = wanda(case.workload())
+        name = pruned.sites[0].name
+        gathered = permute(pruned, {name: sliced_layout(pruned.live_mask(pruned.sites[0]))})
+        step = Compact(8, 8).prepare(gathered, FP32, "cpu")
+        assert step.executed["sites"] == {name: [16, 24]}
+        assert engine_check("linear", step, gathered, gathered.inputs, 1e-5)["ok"]
+        layer = step.module.rnn
+        assert (layer.input_size, layer.hidden_size) == ((16, 10) if case is before else (6, 16))
+
+
+def test_units_between_two_recurrent_layers_are_no_input_of_theirs():
+    net = Net(
+        lambda m, x: m.rnn(x)[0], rnn=torch.nn.LSTM(24, 24, num_layers=2), cell=torch.nn.LSTMCell(24, 24)
+    )
+    between = site(24, "rnn", ("rnn.weight_ih_l0", 0), ("rnn.weight_ih_l1", 1))
+    with pytest.raises(ConfigError, match=r"activation 'rnn' \(LSTM\) does not read the site"):
+        check_sites(net, [between])
+    with pytest.raises(ConfigError, match=r"activation 'cell' \(LSTMCell\) does not read the site"):
+        check_sites(net, [site(24, "cell", ("cell.weight_ih", 0), ("cell.weight_hh", 1))])
+    check_sites(net, [site(24, "cell", ("cell.weight_ih", 1))])

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     import torch
 
 
+# weights that read a module's first input; those of deeper recurrent layers read what lies inside
+FIRST_INPUT = ("in_proj_weight", "q_proj_weight", "weight_ih", "weight_ih_l0", "weight_ih_l0_reverse")
+
+
 @dataclass(frozen=True)
 class Entry:
     """Where a site lies in what enters its consumer, and the ``axis`` of the weight that multiplies it.
@@ -101,7 +105,7 @@ def of_known_kind(consumer: torch.nn.Module) -> bool:
     """Whether the table above has a line for ``consumer``, or it is known to read no channels."""
     from torch import nn
 
-    others = nn.Embedding, nn.MultiheadAttention, nn.RNNBase
+    others = nn.Embedding, nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase
     torch_s = isinstance(consumer, (nn.Linear, *others, *_norms()))
     return torch_s or is_convolution(consumer) or is_conv1d(consumer)
 
@@ -120,9 +124,8 @@ def _rule(consumer: Any, last: str, axis: TensorAxis) -> tuple[Entry, ...] | Non
     from torch import nn
 
     plain = (axis.offset, axis.repeat)
-    if isinstance(consumer, (nn.MultiheadAttention, nn.RNNBase)):
-        reads = last.startswith(("in_proj_weight", "q_proj_weight", "weight_ih")) and axis.dim == 1
-        return (Entry(axis, -1, *plain),) if reads else None
+    if isinstance(consumer, (nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)):
+        return (Entry(axis, -1, *plain),) if last in FIRST_INPUT and axis.dim == 1 else None
     if last != "weight":
         return None
     if isinstance(consumer, nn.Linear):

@@ -255,3 +255,38 @@ def test_a_buffer_is_an_axis_and_a_name_that_is_neither_is_refused():
     for name in ("norm.running_men", "norm", "norm.eps", "nowhere.weight"):
         wrong = dataclasses.replace(one, axes=(*one.axes, dataclasses.replace(one.axes[0], parameter=name)))
         assert re.search(f"the module has no parameter .*{name!r}", refused(case.module, wrong))
+
+
+# --- what holds no weight, and axes that lie on one another ---------------------------------------------
+
+
+class Codes(nn.Module):
+    """A quantised layer of one's own: codes, and a scale for each row."""
+
+    def __init__(self, parameter):
+        super().__init__()
+        codes = torch.randint(-8, 8, (6, 24), dtype=torch.int8)
+        if parameter:
+            self.weight = nn.Parameter(codes, requires_grad=False)
+        else:
+            self.register_buffer("weight", codes)
+
+    def forward(self, x):
+        return x @ self.weight.to(x.dtype).T
+
+
+@pytest.mark.parametrize(("parameter", "held"), [(True, "parameter"), (False, "buffer")])
+def test_codes_of_a_quantised_layer_are_called_that_and_not_an_activation_that_reads_nothing(parameter, held):
+    said = refused(block(down=Codes(parameter)), site(24, "down", *AXES))
+    assert said == (
+        f"site n: activation 'down' (Codes) holds down.weight as a {held} of int8, and channels are judged "
+        "by floating-point parameters; make it one in your loader"
+    )
+
+
+def test_two_axes_of_one_site_on_the_same_rows_are_told_from_two_sites():
+    fused = nn.Linear(6, 24)
+    overlapping = site(12, "down", ("up.weight", 0), ("up.weight", 0, 1, 11), ("down.weight", 1))
+    assert refused(block(up=fused), overlapping) == (
+        "site n: two of its axes lie on index 11 of up.weight, dimension 0; look at their offset and repeat"
+    )

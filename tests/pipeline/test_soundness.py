@@ -2,16 +2,20 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from icd.contracts import ModelCard, Workload
-from icd.errors import ConfigError
+from icd.errors import ConfigError, VerificationError
 from icd.model.calibration import collect
 from icd.pipeline.checks import equivalence
 from icd.pipeline.soundness import check_activations, check_answers, check_weights
+from tests.shapes import site
 from tests.tiny import tiny_mamba
+
+NEURONS = site(8, "down", ("up.weight", 0), ("up.bias", 0), ("down.weight", 1))
 
 
 class Net(nn.Module):
@@ -163,3 +167,36 @@ def test_equivalence_leaves_whole_what_has_no_batch_and_cuts_what_has():
     assert seen[0]["x"] == (5, 3, 4)
     loss = replace(own, forward=lambda m, i: m(i["x"]).sum())
     assert equivalence(loss, {})["sequences"] == 1
+
+
+def test_an_output_of_zeros_proves_nothing_and_is_refused_as_that():
+    net = Net()
+    net.down.weight.data.zero_(), net.down.bias.data.zero_()
+    own = workload(net)
+    with pytest.raises(ConfigError, match=r"the output on the inputs is zero everywhere, so that no check"):
+        check_answers(own, own.inputs)
+    net.down.bias.data[0] = 1e-30
+    check_answers(own, own.inputs)
+
+
+class Remembers(nn.Module):
+    """Counts its calls and keeps what it saw last; neither is in the answer."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros((), dtype=torch.long))
+        self.register_buffer("last", torch.zeros(8))
+
+    def forward(self, x):
+        self.calls += 1
+        self.last = x.mean((0, 1))
+        return x
+
+
+def test_what_a_forward_writes_into_buffers_is_no_matter_of_equivalence():
+    own = replace(workload(Net(Remembers())), sites=(NEURONS,))
+    turned = {"n": np.random.default_rng(0).permutation(8).astype(np.int32)}
+    assert equivalence(own, {"linear": turned})["max_rel_err"] < 1e-14
+    assert int(own.module.between.calls) == 0
+    with pytest.raises(VerificationError, match="a tied axis is missing or wrong"):
+        equivalence(replace(own, sites=(replace(NEURONS, axes=NEURONS.axes[1:]),)), {"linear": turned})

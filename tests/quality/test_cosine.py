@@ -101,6 +101,16 @@ def test_outputs_that_are_no_numbers_have_a_reason_and_no_value():
     assert "NaN" in Cosine().evaluate(step, step, [none], CARD).reason
 
 
+def test_a_dense_output_of_zeros_has_no_direction_and_a_pruned_one_of_zeros_has_lost_its_own():
+    some, none = torch.ones(3, 4), torch.ones(3, 4)
+    none[1] = 0
+    said = Cosine().evaluate(Says(none), Says(none), [{"n": 0}], CARD)
+    assert said == Missing(
+        "1 of 3 outputs of the dense model on a probe are zero everywhere, which has no direction"
+    )
+    assert Cosine().evaluate(Says(none), Says(some), [{"n": 0}], CARD) == ("cosine", pytest.approx(2 / 3))
+
+
 def test_weights_of_unknown_origin_have_a_quality_for_it_compares_them_with_themselves():
     step = Says(torch.ones(2, 3))
     unknown = ModelCard("m", "f", 1, "unknown", "s")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from icd.consumers import entries, is_convolution, would_do
+from icd.consumers import entries, is_convolution, of_known_kind, would_do
 from icd.contracts import Site, TensorAxis
 from icd.errors import ConfigError
 from icd.tensors import first_names, tensor
@@ -116,10 +116,30 @@ def _check_activation(module: torch.nn.Module, site: Site) -> None:
     instead = f"; {' or '.join(others)} would do" if others else ""
     if held is None:
         raise ConfigError(f"site {site.name}: the module has no submodule {site.activation!r}{instead}")
+    if unread := _unread(module, site, held):
+        raise ConfigError(
+            f"site {site.name}: activation {site.activation!r} ({type(held).__name__}) holds {unread}, and "
+            "channels are judged by floating-point parameters; make it one in your loader"
+        )
     raise ConfigError(
         f"site {site.name}: activation {site.activation!r} ({type(held).__name__}) does not read the site: "
         f"none of its axes is that module's input dimension{instead}"
     )
+
+
+def _unread(module: torch.nn.Module, site: Site, consumer: Any) -> str:
+    """Which axis of the site a consumer of a class of one's own holds as no weight; empty if none.
+
+    Codes of a quantised weight, and what is kept as a buffer, have no score.
+    """
+    for axis in site.axes:
+        owner, _, last = axis.parameter.rpartition(".")
+        value = tensor(module, axis.parameter)
+        weight = last in consumer._parameters and value.is_floating_point()
+        if owner == site.activation and not weight and not of_known_kind(consumer):
+            held = "parameter" if last in consumer._parameters else "buffer"
+            return f"{axis.parameter} as a {held} of {str(value.dtype).removeprefix('torch.')}"
+    return ""
 
 
 def _check_counts(module: torch.nn.Module, site: Site) -> None:
@@ -148,6 +168,11 @@ def _check_overlaps(module: torch.nn.Module, sites: Iterable[Site]) -> None:
         for (_, end, one, _), (start, _, two, alias) in pairwise(sorted(found)):
             if start < end:
                 other = next((a for *_, a in found if a != parameter), alias)
+                if one == two:
+                    raise ConfigError(
+                        f"site {one}: two of its axes lie on index {start} of {parameter}, dimension {dim}; "
+                        "look at their offset and repeat"
+                    )
                 known = "" if other == parameter else f" ({other} is {parameter} under another name)"
                 raise ConfigError(
                     f"sites {one} and {two} lie on index {start} of {parameter}, dimension {dim}{known}; "

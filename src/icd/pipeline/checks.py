@@ -6,13 +6,13 @@ own GPU, where it fits, and the record says where.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from icd.contracts import Inputs, Layouts, Step, Workload
-from icd.copies import convert, converted
-from icd.errors import VerificationError
+from icd.copies import convert, converted, for_one_call
+from icd.errors import ConfigError, VerificationError, first_line
 from icd.model.positions import few_rows
 from icd.pipeline.soundness import check_answers
 from icd.runtime.cut import narrower
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 LIMIT = 1e-10
 OVER_ALL = (
-    "; where a norm or a softmax without weights computes over the channels of a site, cutting some away "
+    "; where a norm of its own or a softmax computes over the channels of a site, cutting some away "
     "changes the others: use runtime=masked"
 )
+UNFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 CPU_WORK = 1e12  # multiply-adds of a forward; a few seconds of many cores
 
 
@@ -58,20 +59,19 @@ def equivalence(workload: Workload, layouts: Mapping[str, Layouts], device: str 
     """
     import torch
 
+    from icd.pipeline.lifted import Lifted
+
     double, inputs = in_double(workload, few_rows(workload.inputs, workload.batch_dims), device)
-    errors: dict[str, float] = {}
     with torch.inference_mode():
-        reference = double.forward(double.module, inputs)
-        for name, chosen in layouts.items():
-            permuted = permute(double, chosen)
-            errors[name] = relative_error(permuted.forward(permuted.module, inputs), reference)
-            if not errors[name] <= LIMIT:
-                check_answers(double, inputs, LIMIT)
+        errors, rows, casts = errors_of_all(double, inputs, layouts)
+        for name, error in errors.items():
+            if not error <= LIMIT:
+                with Lifted() if casts else nullcontext():
+                    check_answers(double, inputs, LIMIT)
                 raise VerificationError(
                     f"layout {name!r} changes the model's function: expected a relative error of at most "
-                    f"{LIMIT:g} in float64, got {errors[name]:.3g}; a tied axis is missing or wrong"
+                    f"{LIMIT:g} in float64, got {error:.3g}; a tied axis is missing or wrong"
                 )
-            check_round_trip(double, permuted, name)
     return {
         "max_rel_err": max(errors.values(), default=0.0),
         "dtype": "float64",
@@ -79,8 +79,58 @@ def equivalence(workload: Workload, layouts: Mapping[str, Layouts], device: str 
         "ok": True,
         "round_trip": "bit for bit",
         "layouts": errors,
-        "sequences": len(reference) if reference.dim() else 1,
+        "sequences": rows,
+        **({"casts": casts} if casts else {}),
     }
+
+
+def errors_of_all(
+    double: Workload, inputs: Inputs, layouts: Mapping[str, Layouts]
+) -> tuple[dict[str, float], int, str]:
+    """The relative error of every set of layouts, rows of the output, and what was done about casts.
+
+    A forward that rounds to float32 on its way (as the norms of many decoders do) differs by that rounding in
+    any order, and one that mixes types fails: then it is asked again with such casts lifted. ConfigError
+    where it fails even so.
+    """
+    from icd.pipeline.lifted import Lifted
+
+    plain = None
+    try:
+        plain = errors_of(double, inputs, layouts)
+        if all(error <= LIMIT for error in plain[0].values()):
+            return *plain, ""
+    except UNFIT:
+        pass  # the type of its constants may be all that hinders it
+    with Lifted() as casts:
+        try:
+            again = errors_of(double, inputs, layouts)
+        except UNFIT as error:
+            raise ConfigError(
+                f"model={double.card.name}: equivalence is proved in float64, and the forward fails there "
+                f"({first_line(error)}); make it compute in the type of its inputs and weights"
+            ) from error
+    return (*again, "to narrower types lifted") if casts.met or plain is None else (*plain, "")
+
+
+def errors_of(
+    double: Workload, inputs: Inputs, layouts: Mapping[str, Layouts]
+) -> tuple[dict[str, float], int]:
+    """The relative error of every set of layouts, and the rows of the output."""
+    reference = answer(double, inputs)
+    errors = {}
+    for name, chosen in layouts.items():
+        permuted = permute(double, chosen)
+        errors[name] = relative_error(answer(permuted, inputs), reference)
+        if errors[name] <= LIMIT:
+            check_round_trip(double, permuted, name)
+    return errors, len(reference) if reference.dim() else 1
+
+
+def answer(workload: Workload, inputs: Inputs) -> torch.Tensor:
+    """What ``workload`` answers; its buffers, into which a forward may write, stay as they are."""
+    with for_one_call(workload.module, dict(inputs), ()) as own:
+        return workload.forward(workload.module, own)
 
 
 def in_double(workload: Workload, inputs: Inputs, device: str) -> tuple[Workload, Inputs]:
@@ -125,6 +175,26 @@ def narrowed(step: Step) -> bool:
     return any(kept < size for kept, size in step.executed.get("sites", {}).values())
 
 
+@contextmanager
+def running_in(arm: str, format: str) -> Iterator[None]:
+    """While a step of all channels first runs: ConfigError where its forward fails in ``format``, though it
+    ran in float32.
+    """
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except UNFIT as error:
+        if format == "fp32":
+            raise
+        raise ConfigError(
+            f"arm {arm!r}: the model's forward fails in precision={format} ({first_line(error)}); use "
+            "precision=fp32, or make it compute in the type of its inputs and weights"
+        ) from error
+
+
 def engine_check(
     arm: str, step: Step, masked: Workload, inputs: Inputs, tolerance: float, device: str = "cpu"
 ) -> dict[str, Any]:
@@ -132,7 +202,7 @@ def engine_check(
     float64 on another ``device``.
 
     Raises `VerificationError` beyond ``tolerance`` (relative to the largest output), and ConfigError where
-    the forward fails with the channels that the step cut away.
+    the forward fails with the channels that the step cut away, or in its precision.
     """
     import torch
 
@@ -140,13 +210,14 @@ def engine_check(
     expected = output_of(masked, inputs, device)
     if device.startswith("cuda"):
         torch.cuda.empty_cache()  # of the reference: the device's memory is the arms'
-    with narrower() if narrowed(step) else nullcontext():
+    format = str(step.executed["format"])
+    with narrower(format) if narrowed(step) else running_in(arm, format):
         found = step()
     error = relative_error(found, expected)
     if not error <= tolerance:
         raise VerificationError(
             f"arm {arm!r}: the timed step differs from its masked model ({reference}) by {error:.3g} of the "
-            f"largest output; the tolerance for {step.executed['format']} is {tolerance:g}"
+            f"largest output; the tolerance for {format} is {tolerance:g}"
             f"{OVER_ALL if narrowed(step) else ''}"
         )
     return {"max_rel_err": error, "tolerance": tolerance, "reference": reference, "ok": True}

@@ -59,6 +59,11 @@ def check_answers(workload: Workload, inputs: Inputs, within: float = REPEATS) -
             + (f", and so does the buffer {holds}" if holds else "")
             + "; expected finite outputs"
         )
+    if not one.any():
+        raise ConfigError(
+            f"{model}: the output on the inputs is zero everywhere, so that no check could tell a wrong "
+            "layout; expected other outputs (a last layer that starts at zero makes such)"
+        )
     difference = apart(one, two)
     if difference > within:
         pairs = zip(outputs(workload, inputs), outputs(workload, inputs), strict=False)

@@ -48,6 +48,11 @@ class Cosine:
             a, b = pooled(ours, mask), pooled(theirs, mask)
             if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
                 return Missing("outputs on the probes hold NaN or infinity")
+            if not b.any(1).all():
+                return Missing(
+                    f"{int((~b.any(1)).sum())} of {len(b)} outputs of the dense model on a probe are zero "
+                    "everywhere, which has no direction"
+                )
             cosines.append(torch.nn.functional.cosine_similarity(a, b, dim=-1))
         if not cosines:
             return Missing(f"model={card.name} has no probes")

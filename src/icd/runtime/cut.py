@@ -65,13 +65,24 @@ def follow_widths(child: torch.nn.Module) -> None:
         child.groups = child.groups * rows // before if child.groups > 1 else 1
         widths = inside * child.groups, rows
         child.in_channels, child.out_channels = reversed(widths) if child.transposed else widths
+    elif isinstance(child, torch.nn.RNNBase):
+        rows, child.input_size = child.weight_ih_l0.shape
+        child.hidden_size = rows // GATES.get(child.mode, 1)
+    elif isinstance(child, torch.nn.RNNCellBase):
+        child.hidden_size = child.weight_hh.shape[1]
+        child.input_size = child.weight_ih.shape[1]
     elif is_conv1d(child):
         child.nx, child.nf = child.weight.shape
 
 
+GATES = {"LSTM": 4, "GRU": 3}  # rows of a weight for each hidden channel
+
+
 @contextmanager
-def narrower() -> Iterator[None]:
-    """While a forward of fewer channels first runs: ConfigError where it fails, though it ran with all."""
+def narrower(format: str = "fp32") -> Iterator[None]:
+    """While a forward of fewer channels first runs: ConfigError where it fails, though it ran with all, in
+    float32; in another ``format`` that may be the cause as well.
+    """
     import torch
 
     try:
@@ -79,9 +90,11 @@ def narrower() -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except (AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        other = "" if format == "fp32" else f" in precision={format}"
         raise ConfigError(
-            f"with removed channels cut away the model's forward fails ({first_line(error)}); declare in "
-            "counts what holds their number (num_heads), or use runtime=masked, which cuts nothing"
+            f"with removed channels cut away the model's forward fails{other} ({first_line(error)}); declare "
+            "in counts what holds their number (num_heads), or use runtime=masked, which cuts nothing"
+            f"{other and ', or precision=fp32'}"
         ) from error
 
 
