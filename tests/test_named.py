@@ -11,6 +11,7 @@ from icd.cli import compose_cell, main
 from icd.config import check, conf_dir
 from icd.errors import ConfigError
 from icd.named import check_texts
+from icd.own import with_own_conf
 from icd.pipeline.record import preset
 
 
@@ -41,6 +42,19 @@ def test_a_preset_of_which_any_field_differs_is_recorded_as_its_own(name):
 def test_a_file_of_ones_own_that_takes_a_published_name_is_recorded_as_its_own():
     assert preset("measure", {**published("measure", "smoke"), "name": "paper"}) == "paper-own"
     assert preset("measure", {**published("measure", "smoke"), "name": "mine"}) == "mine"
+
+
+@pytest.mark.parametrize(("source", "fits"), [("mock", True), ("trace", False)])
+def test_a_model_of_ones_own_may_keep_the_name_of_the_one_that_it_is_a_variant_of(source, fits, tmp_path):
+    (tmp_path / "model").mkdir()
+    text = (conf_dir() / "model" / f"{source}.yaml").read_text()
+    (tmp_path / "model" / "mine.yaml").write_text(text.replace(f"name: {source}", "name: mock"))
+    words = with_own_conf(conf_dir(), ["tracking=none", "model=mine"], str(tmp_path))
+    if fits:
+        assert check(compose_cell(conf_dir(), words)).model.name == "mock"
+    else:
+        with pytest.raises(ConfigError, match="that is a model of icd's; give yours a name of its own"):
+            check(compose_cell(conf_dir(), words))
 
 
 @pytest.mark.parametrize("value", ["a\0b", "\ud800", {"\udc80": 1}, {"a": ["x", "\udfff"]}])

@@ -40,11 +40,20 @@ def broken_yaml(error: Any, read: Path | None = None) -> str:
 
 def published(group: str, name: str) -> dict[str, Any] | None:
     """The fields of a choice as icd publishes it, without its class; None where it does not."""
+    node = _published(group, name)
+    return None if node is None else {k: v for k, v in node.items() if k not in ("_target_", "defaults")}
+
+
+def published_class(group: str, name: str) -> str | None:
+    """What a choice of icd's is made by; None where there is none of that name."""
+    node = _published(group, name)
+    return None if node is None else str(node["_target_"])
+
+
+def _published(group: str, name: str) -> dict[str, Any] | None:
     import yaml
 
     path = conf_dir() / group / f"{name}.yaml"
     if not os.path.isfile(path):  # whatever the name holds
         return None
-    return {
-        k: v for k, v in yaml.safe_load(path.read_text("utf-8")).items() if k not in ("_target_", "defaults")
-    }
+    return dict(yaml.safe_load(path.read_text("utf-8")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from icd.choices import published
+from icd.choices import published, published_class
 from icd.errors import ConfigError
 
 NAMED = ("model", "measure", "hardware", "pipeline", "gate")
@@ -28,8 +28,9 @@ def check_names(tree: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
                 f"{group}.name={name!r}: {group}={choice} is called {ours['name']}, and a record goes by "
                 f"that; leave the name, or choose {group}=..."
             )
-        other = group == "model" and name != choice and published(group, str(name)) is not None
-        if other and (ours is None or choice in LABELS):
+        theirs = published_class(group, str(name)) if group == "model" and name != choice else None
+        another = theirs is not None and theirs != tree[group].get("_target_")  # not a variant of its own
+        if another and (ours is None or choice in LABELS):
             raise ConfigError(f"model.name={name!r}: that is a model of icd's; give yours a name of its own")
 
 

@@ -135,7 +135,11 @@ def told(tree: Mapping[str, Any], base: DictConfig, masked: set[Key]) -> tuple[L
         assert isinstance(trial, DictConfig)
         for key in absent:
             drop(trial, key)
-        got = dict(flat(plain(DictConfig(OmegaConf.merge(trial, nested({**blank(masked), **literals}))))))
+        try:
+            merged = DictConfig(OmegaConf.merge(trial, nested({**blank(masked), **literals})))
+        except unreadable() as error:
+            raise ConfigError(f"the record does not fit its choices: {sentence(error)}") from error
+        got = dict(flat(plain(merged)))
         wrong = {k: v for k, v in wanted.items() if k not in literals and not same(got.get(k), unspelled(v))}
         if not wrong:
             return literals, absent

@@ -215,6 +215,16 @@ FOREIGN = {
     "model=nothing": lambda t: t["choices"].update(model="nothing"),
     "masked: expected": lambda t: t.update(masked={"a": 1}),
     "files: expected": lambda t: t.update(files=["a"]),
+    "masked: 'model' is no text": lambda t: t.update(masked=["model"]),
+    "masked: 'seed.x' is no text": lambda t: t.update(masked=["seed.x"]),
+    "masked: '' is no text": lambda t: t.update(masked=[""]),
+    "the record does not fit its choices": lambda t: t["hardware"].update(tflops=[1]),
+    "seed: expected a literal value, got ???": lambda t: t.update(seed="???"),
+    "arms.1: expected a literal value, got ???": lambda t: t["pipeline"].update(arms=["dense", "???"]),
+    "choices.solver: expected the name": lambda t: t["choices"].update(solver="s" * 10**5),
+    "choices lacks gate": lambda t: t["choices"].pop("gate"),
+    "the lock lacks solver": lambda t: t.pop("solver"),
+    "the lock lacks seed, sparsity": lambda t: (t.pop("seed"), t.pop("sparsity")),
 }
 
 
@@ -232,7 +242,20 @@ def test_a_record_that_is_more_than_data_is_refused_by_name_and_runs_nothing(nam
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[", "[1]", "null", "{}", '{"a": NaN, "choices": {}}', '{"choices": {"model": 1}}', "[" * 10**5],
+    [
+        "",
+        "[",
+        "[1]",
+        "null",
+        "{}",
+        '{"a": NaN, "choices": {}}',
+        '{"choices": {"model": 1}}',
+        "[" * 10**5,
+        '{"choices": {}}',
+        '{"choices": {}, "choices": {}}',
+        '{"seed": ' + "9" * 5000 + "}",
+        '{"a": 1e999}',
+    ],
 )
 def test_a_lock_that_is_none_costs_a_sentence(text, tmp_path):
     (tmp_path / LOCK).write_text(text)
@@ -272,6 +295,12 @@ def test_a_file_that_was_changed_after_the_run_is_refused_unless_it_is_named(
         overrides_of([str(source)])
     _, named = again(tmp_path / "named", source, "model.path=reads.jsonl")
     assert json.loads(named)["files"] != json.loads(lock)["files"]
+    (file.parent / "sub").mkdir()
+    (file.parent / "sub" / "reads.jsonl").write_text(TRACE)
+    below, _ = run(tmp_path / "below", *SMALL, "model=trace", "model.path=sub/reads.jsonl")
+    (file.parent / "sub" / "reads.jsonl").write_text(TRACE * 2)
+    with pytest.raises(VerificationError, match=r"name it: model\.path=sub/reads\.jsonl$"):
+        overrides_of([str(below)])
     file.unlink()
     with pytest.raises(MissingResource, match=r"model\.path='reads\.jsonl'"):
         overrides_of([str(source)])

@@ -6,20 +6,21 @@ values. Nothing in it is resolved, imported or handed to Hydra as a word of its 
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from icd.errors import ConfigError, MissingResource, VerificationError
-from icd.reading import sha256
+from icd.reading import read_json, sha256
 from icd.recording import digest, interpolates, leaves, named_file, spoken
 
 LOCK = "config.lock.json"
 LARGEST = 1 << 24  # bytes of a lock; one of icd's has a few thousand
+LONGEST = 100  # characters of a choice's name, which becomes that of a file
 CHOICE = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*")
+NO_VALUE = "???"  # OmegaConf keeps the value that there was
 ABSOLUTE = re.compile(r".*#sha256:[0-9a-f]{64}", re.DOTALL)  # in locks that do not list what they mask
 
 
@@ -53,7 +54,7 @@ def read(folder: Path, groups: Set[str], scalars: Set[str]) -> Record:
     for group, choice in choices.items():
         if group not in groups:
             raise ConfigError(f"{where}: choices: {group!r:.80} is no group; there are {_list(groups)}")
-        if not isinstance(choice, str) or not CHOICE.fullmatch(choice):
+        if not isinstance(choice, str) or len(choice) > LONGEST or not CHOICE.fullmatch(choice):
             raise ConfigError(f"{where}: choices.{group}: expected the name of a choice, got {choice!r:.80}")
     for key, value in tree.items():
         if key not in groups | scalars:
@@ -63,34 +64,40 @@ def read(folder: Path, groups: Set[str], scalars: Set[str]) -> Record:
         if key in scalars and isinstance(value, (dict, list)):
             raise ConfigError(f"{where}: {key}: expected one value, got {value!r:.80}")
         _literal(value, key, where)
-    if masked is None:
-        masked = [k for k, v in leaves(tree) if isinstance(v, str) and ABSOLUTE.fullmatch(v)]
-    texts = isinstance(masked, list) and all(isinstance(key, str) for key in masked)
+    for part, wanted, found in (("choices", groups, choices), ("", groups | scalars, tree)):
+        if lacking := sorted(wanted - {*found}):
+            raise ConfigError(
+                f"{where}: {part or 'the lock'} lacks {', '.join(lacking)}; a default in the place of what "
+                "the record does not say would be another run"
+            )
     if files is not None and not (
         isinstance(files, dict) and all(isinstance(value, str) for value in files.values())
     ):
         raise ConfigError(f"{where}: files: expected a SHA-256 by key")
-    if not texts:
-        raise ConfigError(f"{where}: masked: expected a list of keys")
+    masked = _masked(masked, tree, where)
     return Record(folder, choices, tree, tuple(masked), _earlier(folder, tree) if files is None else files)
 
 
 def _json(path: Path, where: str) -> dict[str, Any]:
     if path.stat().st_size > LARGEST:
         raise ConfigError(f"{where}: larger than {LARGEST} bytes; it is not a lock that icd wrote")
-    try:
-        value = json.loads(path.read_text("utf-8"), parse_constant=_refuse)
-    except RecursionError as error:
-        raise ConfigError(f"{where} is nested too deeply; it is not a lock that icd wrote") from error
-    except ValueError as error:
-        raise ConfigError(f"{where} is not JSON: {error}") from error
+    value = read_json(path, where)
     if not isinstance(value, dict):
         raise ConfigError(f"{where}: expected an object, got {type(value).__name__}")
     return value
 
 
-def _refuse(word: str) -> None:
-    raise ValueError(f"{word} is no number of a lock")
+def _masked(masked: Any, tree: Mapping[str, Any], where: str) -> Sequence[str]:
+    """The keys whose values a lock does not tell, each one of its values."""
+    values = dict(leaves(tree))
+    if masked is None:
+        return [key for key, value in values.items() if isinstance(value, str) and ABSOLUTE.fullmatch(value)]
+    if not isinstance(masked, list) or not all(isinstance(key, str) for key in masked):
+        raise ConfigError(f"{where}: masked: expected a list of keys")
+    for key in masked:
+        if key not in values or not isinstance(values[key], (str, list)):
+            raise ConfigError(f"{where}: masked: {key!r:.80} is no text or list of this lock")
+    return sorted({*masked})
 
 
 def _literal(value: Any, key: str, where: str, depth: int = 0) -> None:
@@ -110,6 +117,8 @@ def _literal(value: Any, key: str, where: str, depth: int = 0) -> None:
             _literal(below, f"{key}.{number}", where, depth + 1)
     elif isinstance(value, str) and interpolates(value):
         raise ConfigError(f"{where}: {key}: expected a literal value, got the interpolation {value!r:.80}")
+    elif value == NO_VALUE:
+        raise ConfigError(f"{where}: {key}: expected a literal value, got {value}, which stands for none")
 
 
 def _list(names: Set[str]) -> str:
@@ -119,7 +128,7 @@ def _list(names: Set[str]) -> str:
 def _earlier(folder: Path, tree: Mapping[str, Any]) -> dict[str, str]:
     """Digests of the user's texts in the record of a version whose locks had none."""
     try:
-        texts = json.loads((folder / "metrics.json").read_text("utf-8"))["inputs"]["texts"]
+        texts = read_json(folder / "metrics.json")["inputs"]["texts"]
         found = {f"model.{key}": text["sha256"] for key, text in texts.items() if text["file"] is not None}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {}  # a run that did not finish has none
@@ -147,7 +156,7 @@ def check_files(record: Record, given: Set[str]) -> None:
         if (digest(path) if path.is_dir() else sha256(path)) != wanted:
             raise VerificationError(
                 f"{key}={spoken(value)!r}: the file was changed after the run, whose record holds another "
-                f"SHA-256; to run with what it holds now, name it: {key}={path.name}"
+                f"SHA-256; to run with what it holds now, name it: {key}={spoken(value)}"
             )
 
 
