@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+# Read when torch is loaded, here and in every child: the tests' tensors are tiny, and threads that wait for
+# one another spin, which takes the cores from the other test processes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 if TYPE_CHECKING:
     from tests.fake_hub import FakeHub
 

@@ -8,6 +8,7 @@ import random
 
 import pytest
 
+from icd import replaying
 from icd.cli import compose_cell
 from icd.config import GROUPS, check, conf_dir
 from icd.errors import ConfigError, MissingResource, VerificationError
@@ -39,6 +40,28 @@ def run(folder, *words):
     folder.mkdir()
     write_lock(folder, *composed(words))
     return folder, (folder / LOCK).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The lock of a small run with everything else at its default."""
+    return run(tmp_path_factory.mktemp("small") / "first", *SMALL)[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _explicit_once():
+    """Which choices bring the others with them is found once for each record: it takes many compositions."""
+    plain, memo = replaying.explicit, {}
+
+    def cached(conf, search, choices):
+        key = repr((conf, search, sorted(choices.items())))
+        if key not in memo:
+            memo[key] = plain(conf, search, choices)
+        return dict(memo[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replaying, "explicit", cached)
+        yield
 
 
 def again(folder, source, *overrides):
@@ -229,14 +252,15 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("named", FOREIGN)
-def test_a_record_that_is_more_than_data_is_refused_by_name_and_runs_nothing(named, tmp_path, monkeypatch):
-    source, lock = run(tmp_path / "first", *SMALL)
-    tree = json.loads(lock)
+def test_a_record_that_is_more_than_data_is_refused_by_name_and_runs_nothing(
+    named, small, tmp_path, monkeypatch
+):
+    tree = json.loads(small)
     FOREIGN[named](tree)
-    (source / LOCK).write_text(json.dumps(tree))
+    (tmp_path / LOCK).write_text(json.dumps(tree))
     monkeypatch.setattr("sympy.sympify", lambda *a, **k: pytest.fail("code of a record was called"))
     with pytest.raises(ConfigError) as caught:
-        composed(overrides_of([str(source)]))
+        composed(overrides_of([str(tmp_path)]))
     assert named in str(caught.value) and "\n" not in str(caught.value)
 
 
