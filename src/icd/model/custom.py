@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from icd.consumers import named_once
 from icd.contracts import ModelCard, Workload
+from icd.copies import sharing
 from icd.errors import ConfigError, MissingResource
 from icd.model.loader import UNFIT, load, refuse, try_out
 from icd.model.positions import batch_dims_of, convolved_shapes, few_rows, rows_of, tokens_of
@@ -76,6 +77,7 @@ class Custom:
         given = load(self.loader, batch_size=self.batch_size, seq_len=self.seq_len, seed=self.seed)
         try:
             module = given["module"].float().cpu().eval().requires_grad_(False)
+            sharing(module)  # every arm is a copy
             inputs, calibration, probes = placed(given)
         except UNFIT as error:
             refuse(
@@ -172,7 +174,12 @@ def on_cpu(inputs: Inputs) -> dict[str, torch.Tensor]:
 
 def check_output(out: torch.Tensor) -> None:
     """ConfigError unless ``out`` holds real numbers that can be compared."""
-    if not out.is_floating_point() or not out.numel():
+    if not out.numel():
+        raise ConfigError(
+            f"model=custom: the module returned an empty tensor, shape {tuple(out.shape)}; expected values, "
+            "and a row or more in inputs, calibration and probes"
+        )
+    if not out.is_floating_point():
         what = f"a tensor of {str(out.dtype).removeprefix('torch.')}, shape {tuple(out.shape)}"
         raise ConfigError(
             f"model=custom: the module returned {what}; expected one of floating-point numbers, for outputs "
