@@ -382,6 +382,14 @@ def test_a_batch_in_the_second_dimension_is_declared(custom):
     assert (workload.batch, workload.tokens, workload.batch_dims) == (5, 35, {"x": 1})
 
 
+@pytest.mark.parametrize("answer", [lambda h, **_: h, lambda h, **_: h.mean(0)], ids=["hidden", "classes"])
+def test_outputs_have_the_batch_first_wherever_the_inputs_have_it(custom, answer):
+    inputs = {"x": torch.randn(7, 5, 4)}
+    workload = custom(module=Answers(answer), inputs=inputs, batch_dims={"x": 1})
+    out, own = workload.forward(workload.module, inputs), workload.module(**inputs)
+    assert torch.equal(out, own.transpose(0, 1) if own.dim() == 3 else own) and len(out) == 5
+
+
 def test_a_batch_dimension_that_the_module_cannot_be_cut_in_is_refused(custom):
     def answer(h, **_):
         return h.reshape(6, 12)
