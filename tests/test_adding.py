@@ -151,6 +151,58 @@ def left_out(folder):
     equivalence(dataclasses.replace(workload, sites=(broken,)), layouts)
 
 
+def given(forward, *more):
+    """A workload of one layer and another norm, whose neurons have ``more`` axes."""
+    import torch
+
+    from icd.contracts import ModelCard, Workload
+
+    module = layer()
+    module.other = torch.nn.LayerNorm(8)
+    site = neurons()
+    axes = TensorAxis("layer.up.bias", 0), *(TensorAxis(name, 0) for name in more)
+    site = dataclasses.replace(site, axes=(*site.axes, *axes))
+    card = ModelCard("own", "own", 1, "unknown", "here")
+    return Workload(module, forward, {"x": torch.randn(3, 4)}, (site,), card)
+
+
+def block(m, inputs):
+    return m.layer.down(m.layer.act(m.layer.up(inputs["x"])))
+
+
+def read_nowhere(folder):
+    from icd.pipeline.soundness import check_read
+
+    check_read(given(block, "other.weight"))
+
+
+def proved(forward, *more):
+    from icd.pipeline.checks import equivalence
+
+    return lambda folder: equivalence(given(forward, *more), {"linear": {"layer.neurons": [*range(1, 8), 0]}})
+
+
+def codes(folder):
+    import torch
+
+    class Codes(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("weight", torch.zeros(4, 8, dtype=torch.int8))
+
+    module = layer()
+    module.layer.down = Codes()
+    from icd.model.declared import check_sites
+
+    check_sites(module, [neurons()])
+
+
+def only_float32(m, inputs):
+    if inputs["x"].element_size() > 4:
+        raise TypeError("a kernel for float32 alone")
+    return block(m, inputs)
+
+
 def misspelt(folder):
     from icd.cli import check_cell
 
@@ -174,6 +226,10 @@ def taken(folder):
 MISTAKES = [
     left_out,
     declared(neurons(up="upp")),
+    read_nowhere,
+    proved(lambda m, i: block(m, i) + m.other(i["x"].repeat(1, 2))[:, :4], "other.weight"),
+    codes,
+    proved(only_float32),
     declared(neurons(size=9)),
     declared(neurons(down="dwn")),
     declared(neurons(down="act")),
@@ -189,7 +245,7 @@ MISTAKES = [
 
 
 def test_every_documented_mistake_is_made_here():
-    assert len(ROWS) == len(MISTAKES) == 13
+    assert len(ROWS) == len(MISTAKES) == 17
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,10 @@ def test_what_a_loader_returns_is_checked_by_name(custom, changes, said):
 
 
 BAD_LOADERS = """
+import threading
+
 import given_net
+import torch
 
 NUMBER = 3
 
@@ -149,6 +152,21 @@ def two(batch_size, seq_len):
 
 def raises(batch_size, seq_len, seed):
     raise ValueError("seed 0 is not mine\\nand more")
+
+
+def ends(batch_size, seq_len, seed):
+    raise SystemExit(3)
+
+
+def locked(batch_size, seq_len, seed):
+    given = given_net.load(batch_size, seq_len, seed)
+    given["module"].lock = threading.Lock()
+    return given
+
+
+def scripted(batch_size, seq_len, seed):
+    given = given_net.load(batch_size, seq_len, seed)
+    return {**given, "module": torch.jit.trace(given["module"], given["inputs"]["x"])}
 
 
 def disk(batch_size, seq_len, seed):
@@ -167,8 +185,15 @@ def any_names(**given):
         ("nothing", "module 'bad_loaders' has no attribute 'nothing'"),
         ("two", "expected a function of batch_size, seq_len, seed: TypeError: got an unexpected keyword"),
         ("raises", "the function raised: ValueError: seed 0 is not mine"),
+        ("ends", "the function raised: SystemExit: 3"),
+        (
+            "locked",
+            "expected a module and inputs that can be copied to the CPU in float32: TypeError: cannot",
+        ),
+        ("scripted", "module: expected a module in Python, whose tensors can be exchanged, got "),
     ],
 )
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_loader_that_does_not_fit_is_named(custom, tmp_path, function, said):
     (tmp_path / "bad_loaders.py").write_text(BAD_LOADERS)
     with pytest.raises(
@@ -312,7 +337,7 @@ class Answers(torch.nn.Module):
         (lambda h, **_: h + 1j, "a tensor of complex64, shape (2, 3, 4); expected one of floating-point"),
         (
             lambda h, **_: h[:0],
-            "a tensor of float32, shape (0, 3, 4); expected one of floating-point",
+            "an empty tensor, shape (0, 3, 4); expected values, and a row or more",
         ),
     ],
 )
@@ -355,6 +380,14 @@ def test_a_batch_in_the_second_dimension_is_declared(custom):
     inputs = {"x": torch.ones(7, 5, 4)}  # (length, batch, features)
     workload = custom(module=Answers(lambda h, **_: h), inputs=inputs, batch_dims={"x": 1})
     assert (workload.batch, workload.tokens, workload.batch_dims) == (5, 35, {"x": 1})
+
+
+@pytest.mark.parametrize("answer", [lambda h, **_: h, lambda h, **_: h.mean(0)], ids=["hidden", "classes"])
+def test_outputs_have_the_batch_first_wherever_the_inputs_have_it(custom, answer):
+    inputs = {"x": torch.randn(7, 5, 4)}
+    workload = custom(module=Answers(answer), inputs=inputs, batch_dims={"x": 1})
+    out, own = workload.forward(workload.module, inputs), workload.module(**inputs)
+    assert torch.equal(out, own.transpose(0, 1) if own.dim() == 3 else own) and len(out) == 5
 
 
 def test_a_batch_dimension_that_the_module_cannot_be_cut_in_is_refused(custom):

@@ -65,6 +65,12 @@ def test_time_steps_are_counted_where_a_convolution_takes_the_input_and_where_it
     assert not net.conv._forward_pre_hooks
 
 
+def test_channels_by_time_steps_without_a_batch_are_as_many_tokens_as_time_steps():
+    net, inputs = nn.Conv1d(5, 7, 3), {"input": floats(5, 30)}
+    out, convolved = convolved_shapes(net, lambda: net(**inputs))
+    assert out.shape == (7, 28) and tokens_of(inputs, rows_of(inputs, out), convolved) == 30
+
+
 def attend(x, mask):
     return x + nn.functional.scaled_dot_product_attention(x, x, x, attn_mask=mask)
 

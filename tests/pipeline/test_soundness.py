@@ -7,15 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from icd.contracts import ModelCard, Workload
+from icd.contracts import ModelCard, TensorAxis, Workload
 from icd.errors import ConfigError, VerificationError
 from icd.model.calibration import collect
 from icd.pipeline.checks import equivalence
-from icd.pipeline.soundness import check_activations, check_answers, check_weights
+from icd.pipeline.soundness import check_activations, check_answers, check_read, check_weights
 from tests.shapes import site
 from tests.tiny import tiny_mamba
 
 NEURONS = site(8, "down", ("up.weight", 0), ("up.bias", 0), ("down.weight", 1))
+TURNED = {"n": np.random.default_rng(0).permutation(8).astype(np.int32)}
 
 
 class Net(nn.Module):
@@ -195,8 +196,61 @@ class Remembers(nn.Module):
 
 def test_what_a_forward_writes_into_buffers_is_no_matter_of_equivalence():
     own = replace(workload(Net(Remembers())), sites=(NEURONS,))
-    turned = {"n": np.random.default_rng(0).permutation(8).astype(np.int32)}
-    assert equivalence(own, {"linear": turned})["max_rel_err"] < 1e-14
+    assert equivalence(own, {"linear": TURNED})["max_rel_err"] < 1e-14
     assert int(own.module.between.calls) == 0
     with pytest.raises(VerificationError, match="a tied axis is missing or wrong"):
-        equivalence(replace(own, sites=(replace(NEURONS, axes=NEURONS.axes[1:]),)), {"linear": turned})
+        equivalence(replace(own, sites=(replace(NEURONS, axes=NEURONS.axes[1:]),)), {"linear": TURNED})
+
+
+class Wider(Net):
+    """A net with a second branch and layers that nothing calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.side, self.norm, self.idle = nn.Linear(4, 8), nn.LayerNorm(8), nn.Linear(8, 8)
+
+    def forward(self, x):
+        return super().forward(x.to(self.idle.weight.dtype)) + self.norm(self.side(x))[..., :4]
+
+
+def tied_too(module, parameter):
+    axes = (*NEURONS.axes, TensorAxis(parameter, 0))
+    return replace(workload(module), sites=(replace(NEURONS, axes=axes),))
+
+
+@pytest.mark.parametrize("parameter", ["idle.weight", "idle.bias"])
+def test_an_axis_on_what_no_forward_reads_is_refused_for_nothing_proves_it(parameter):
+    given = tied_too(Wider(), parameter)
+    assert equivalence(given, {"linear": TURNED})["ok"]
+    said = rf"^site n: the forward reads {parameter} on none of inputs, calibration and probes, so that"
+    with pytest.raises(ConfigError, match=said):
+        check_read(given)
+    check_read(replace(given, sites=(NEURONS,)))
+
+
+def test_what_calibration_or_probes_alone_reach_is_read():
+    class Routed(Wider):
+        def forward(self, x):
+            return super().forward(x) + (self.idle(self.side(x))[..., :4] if len(x) == 3 else 0)
+
+    given, more = tied_too(Routed(), "idle.weight"), {"x": torch.randn(3, 3, 4)}
+    for key in ("calibration", "probes"):
+        check_read(replace(given, **{key: (given.inputs, more)}))
+        with pytest.raises(ConfigError, match=r"the forward reads idle\.weight on none"):
+            check_read(replace(given, **{key: (given.inputs,)}))
+
+
+@pytest.mark.parametrize("parameter", ["norm.weight", "norm.bias"])
+def test_a_new_norm_of_ones_and_zeros_does_not_hide_that_it_is_none_of_the_site(parameter):
+    given = tied_too(Wider(), parameter)
+    values = given.module.norm.weight.clone(), given.module.norm.bias.clone()
+    with pytest.raises(VerificationError, match=rf"wrong \(seen with other values in {parameter}, which is"):
+        equivalence(given, {"linear": TURNED})
+    assert torch.equal(given.module.norm.weight, values[0]) and torch.equal(given.module.norm.bias, values[1])
+
+
+def test_a_new_norm_of_the_site_itself_is_proved_with_other_values_too():
+    given = workload(Net(nn.LayerNorm(8)))
+    axes = (*NEURONS.axes, TensorAxis("between.weight", 0), TensorAxis("between.bias", 0))
+    whole = replace(given, sites=(replace(NEURONS, axes=axes),))
+    assert equivalence(whole, {"linear": TURNED})["max_rel_err"] < 1e-14

@@ -1,10 +1,13 @@
 """Which tokens are held out, and what a layer misses on tokens, against plain loops and numpy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from icd.transform.moments import Moments, held_of_each, held_out
+from icd.contracts import Workload
+from icd.transform.moments import Moments, held_of_each, held_out, where_sequences_lie
 
 
 def batch(sequences, length=4):
@@ -27,6 +30,26 @@ def test_of_fewer_than_five_sequences_the_last_fifth_of_each_is_held_out():
         found = mask(24).reshape(2, 12)  # a layer that sees two sequences of twelve tokens, or one
         assert found.sum() in (2 * 2, 24 // 5) and found[-1, -2:].all() and not found[0, 0]
     assert held_out(24, 2, 0, False).reshape(2, 12).sum(1).tolist() == [2, 2]
+
+
+def test_sequences_are_those_of_the_input_that_holds_them_and_in_its_dimension():
+    mask, x = torch.zeros(7, 7), torch.zeros(5, 7, 3)
+    given = Workload(torch.nn.Identity(), None, {"mask": mask, "x": x}, (), None, rows=5)
+    assert where_sequences_lie(given) == ("x", 0)
+    (out,) = held_of_each([{"mask": mask, "x": x}], *where_sequences_lie(given))
+    assert out(35).reshape(5, 7).tolist() == [[row == 4] * 7 for row in range(5)]
+    second = replace(given, batch_dims={"x": 1})
+    (out,) = held_of_each([{"mask": mask, "x": x.transpose(0, 1)}], *where_sequences_lie(second))
+    assert out(35).reshape(7, 5).tolist() == [[False] * 4 + [True]] * 7
+    (out,) = held_of_each(
+        [{"mask": mask, "x": x.transpose(0, 1)}], *where_sequences_lie(second), first=True
+    )  # of outputs
+    assert out(35).reshape(5, 7).tolist() == [[row == 4] * 7 for row in range(5)]
+    few = [{"x": torch.zeros(10, 2, 3)}]
+    (out,) = held_of_each(few, *where_sequences_lie(second))
+    assert out(20).reshape(10, 2).tolist() == [[place >= 8] * 2 for place in range(10)]
+    (out,) = held_of_each([{"ids": torch.zeros(5, 4)}], *where_sequences_lie(second))
+    assert out(20).reshape(5, 4).tolist() == [[row == 4] * 4 for row in range(5)]
 
 
 def test_a_layer_that_sees_a_sequence_as_one_token_has_whole_sequences_held_out():

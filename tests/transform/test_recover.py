@@ -11,10 +11,12 @@ from icd.errors import ConfigError
 from icd.model.calibration import collect
 from icd.report.caveats import caveats
 from icd.transform.channel import Channel
+from icd.transform.evidence import changed_consumers
 from icd.transform.moments import Moments
 from icd.transform.permute import permute, restore
 from icd.transform.recover import RIDGE, decide, refit, solve
 from icd.transform.walk import chain
+from tests import shapes
 from tests.tiny import mock, tiny_bert
 
 
@@ -318,3 +320,23 @@ def test_outputs_are_judged_on_the_sequences_held_out_alone():
     said = ours.notes["recover"]["outputs"]
     assert said["missed_before"] == pytest.approx(float((before - wanted).square().sum() / total), rel=1e-6)
     assert said["missed_after"] == pytest.approx(float((after - wanted).square().sum() / total), rel=1e-6)
+
+
+def test_the_reader_of_a_stream_that_lost_no_channel_is_left_alone():
+    net = shapes.Net(
+        lambda m, x: m.out(m.stem(x) + m.down(torch.relu(m.up(m.stem(x))))),
+        stem=torch.nn.Linear(6, 16),
+        up=torch.nn.Linear(16, 24),
+        down=torch.nn.Linear(24, 16),
+        out=torch.nn.Linear(16, 5),
+    )
+    neurons = shapes.site(24, "down", ("up.weight", 0), ("up.bias", 0), ("down.weight", 1))
+    made = [(f"{layer}.{part}", 0) for layer in ("stem", "down") for part in ("weight", "bias")]
+    stream = shapes.site(
+        16, "out", *made, ("up.weight", 1), ("out.weight", 1), group="residual", name="stream"
+    )
+    given = shapes.workload(net, (neurons, stream), 20, 6)
+    activations = collect(given)
+    for groups, read in ((["neurons"], {"down"}), (["neurons", "residual"], {"down", "out"})):
+        pruned = Channel(0.5, "wanda", groups, 0, recover="none").apply(given, activations)
+        assert changed_consumers(pruned, given) == read

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from icd.consumers import named_once
 from icd.contracts import ModelCard, Workload
+from icd.copies import sharing
 from icd.errors import ConfigError, MissingResource
 from icd.model.loader import UNFIT, load, refuse, try_out
 from icd.model.positions import batch_dims_of, convolved_shapes, few_rows, rows_of, tokens_of
@@ -76,6 +77,7 @@ class Custom:
         given = load(self.loader, batch_size=self.batch_size, seq_len=self.seq_len, seed=self.seed)
         try:
             module = given["module"].float().cpu().eval().requires_grad_(False)
+            sharing(module)  # every arm is a copy
             inputs, calibration, probes = placed(given)
         except UNFIT as error:
             refuse(
@@ -84,13 +86,13 @@ class Custom:
         said = Said(given.get("tokens"), given.get("batch_dims"))
         if self.prompts is not None:
             inputs, said = {"input_ids": self._own(given)}, Said(None, {"input_ids": 0})
-        rows, tokens, dims = self._tried(module, inputs, said)
+        rows, tokens, dims, answer = self._tried(module, inputs, said)
         for key, several in (("calibration", calibration), ("probes", probes)):
             for batch in {_kind(batch): batch for batch in reversed(several)}.values():
                 check_output(try_out(self.loader, partial(forward, module, batch), key, batch))
         return Workload(
             module=module,
-            forward=forward,
+            forward=answer,
             inputs=inputs,
             sites=named_once(module, read_sites(Path(self.sites))),
             card=ModelCard(
@@ -109,8 +111,10 @@ class Custom:
             texts=prompts_used(self.prompts, rows),
         )
 
-    def _tried(self, module: torch.nn.Module, inputs: Inputs, said: Said) -> tuple[int, int, dict[str, int]]:
-        """``rows``, ``tokens`` and ``batch_dims`` of a workload, after a forward or two on ``inputs``."""
+    def _tried(
+        self, module: torch.nn.Module, inputs: Inputs, said: Said
+    ) -> tuple[int, int, dict[str, int], Any]:
+        """``rows``, ``tokens``, ``batch_dims`` and ``forward`` of a workload, after a forward or two."""
         run = partial(forward, module, inputs)
         out, convolved = try_out(self.loader, lambda: convolved_shapes(module, run), "inputs", inputs)
         check_output(out)
@@ -123,7 +127,7 @@ class Custom:
             few = few_rows(inputs, dims)
             try_out(self.loader, partial(forward, module, few), "inputs, cut by batch_dims", few)
         tokens = said.tokens or tokens_of(inputs, rows, convolved)
-        return rows, tokens, dims
+        return rows, tokens, dims, answers(said.batch_dims, rows, out)
 
     def _digest(self, module: torch.nn.Module) -> str:
         digest = hashlib.sha256(Path(self.sites).read_bytes())
@@ -170,9 +174,34 @@ def on_cpu(inputs: Inputs) -> dict[str, torch.Tensor]:
     }
 
 
+@dataclass(frozen=True)
+class BatchFirst:
+    """`forward` of a module whose batch is dimension ``dim`` of its output, with that dimension first."""
+
+    dim: int
+
+    def __call__(self, module: torch.nn.Module, inputs: Inputs) -> torch.Tensor:
+        """(batch, ...)"""
+        return forward(module, inputs).movedim(self.dim, 0)
+
+
+def answers(said: Mapping[str, int] | None, rows: int, out: torch.Tensor) -> Any:
+    """The forward that gives (batch, ...): where all inputs hold the batch in one dimension, other than the
+    first, and the output is as long there, it does so too.
+    """
+    dims = set((said or {}).values())
+    dim = dims.pop() if len(dims) == 1 else 0
+    return BatchFirst(dim) if dim and out.dim() > dim and out.shape[dim] == rows else forward
+
+
 def check_output(out: torch.Tensor) -> None:
     """ConfigError unless ``out`` holds real numbers that can be compared."""
-    if not out.is_floating_point() or not out.numel():
+    if not out.numel():
+        raise ConfigError(
+            f"model=custom: the module returned an empty tensor, shape {tuple(out.shape)}; expected values, "
+            "and a row or more in inputs, calibration and probes"
+        )
+    if not out.is_floating_point():
         what = f"a tensor of {str(out.dtype).removeprefix('torch.')}, shape {tuple(out.shape)}"
         raise ConfigError(
             f"model=custom: the module returned {what}; expected one of floating-point numbers, for outputs "

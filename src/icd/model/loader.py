@@ -44,7 +44,7 @@ def load(loader: str, **given: int | None) -> Mapping[str, Any]:
         refuse(loader, f"expected a function of {', '.join(given)}", error)
     try:
         out = make(**given)
-    except UNFIT as error:
+    except (*UNFIT, SystemExit) as error:  # a script's own way to end would end the run without a word
         refuse(loader, "the function raised", error)
     check(loader, out)
     return dict(out)
@@ -56,6 +56,8 @@ def find(loader: str) -> Callable[..., Any]:
     sys.path.insert(0, str(Path.cwd()))
     try:
         make = getattr(importlib.import_module(name), function)
+    except SystemExit as error:
+        refuse(loader, "importing it raised", error)
     except UNFIT as error:
         refuse(loader, None, error)
     finally:
@@ -65,7 +67,7 @@ def find(loader: str) -> Callable[..., Any]:
     return make  # type: ignore[no-any-return]
 
 
-def refuse(loader: str, what: str | None, error: Exception) -> NoReturn:
+def refuse(loader: str, what: str | None, error: BaseException) -> NoReturn:
     """A ConfigError with the first line of ``error``."""
     before = "" if what is None else f"{what}: {type(error).__name__}: "
     raise ConfigError(f"model.loader={loader!r}: {before}{first_line(error)}") from error
@@ -87,6 +89,8 @@ def check(loader: str, given: Any) -> None:
         )
     if not isinstance(given["module"], torch.nn.Module):
         refuse("module", "a torch.nn.Module", given["module"])
+    if isinstance(given["module"], torch.jit.ScriptModule):
+        refuse("module", "a module in Python, whose tensors can be exchanged", given["module"])
     for key in ("inputs", "calibration", "probes"):
         batches = [given[key]] if key == "inputs" else given.get(key, ())
         if not isinstance(batches, (list, tuple)):

@@ -4,7 +4,7 @@ A token is a position of the input. With n rows in a batch (the length of the ou
 
     whole numbers (n, l), (n, k, l)   token ids: each is a token
     floats (n, l, f)                  n l, for the last dimension holds features; of (n, c, l), as a
-                                      one-dimensional convolution takes it, n l as well
+                                      one-dimensional convolution takes it, n l as well, and l of (c, l)
     any other input (n, ...)          n: a row of features or an image is one token
     bool, and what has no dimension   none: masks and flags
 
@@ -52,6 +52,8 @@ def _positions(x: torch.Tensor, convolved: set[tuple[int, ...]]) -> int:
 
     if x.dtype in (torch.int32, torch.int64) and x.dim() <= 3:
         return x.numel()
+    if x.dim() == 2 and tuple(x.shape) in convolved:  # (c, l) without a batch
+        return x.shape[1]
     if x.dim() == 3:
         return len(x) * x.shape[2 if tuple(x.shape) in convolved else 1]
     return len(x)

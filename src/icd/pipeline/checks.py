@@ -16,7 +16,7 @@ from icd.errors import ConfigError, VerificationError, first_line
 from icd.model.positions import few_rows
 from icd.pipeline.soundness import check_answers
 from icd.runtime.cut import narrower
-from icd.tensors import stored
+from icd.tensors import stored, tensor
 from icd.transform.permute import permute, restore
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ OVER_ALL = (
     "changes the others: use runtime=masked"
 )
 UNFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+STIR = 0.1  # of a constant's value, at most, that another one adds to it
 CPU_WORK = 1e12  # multiply-adds of a forward; a few seconds of many cores
 
 
@@ -68,10 +69,14 @@ def equivalence(workload: Workload, layouts: Mapping[str, Layouts], device: str 
             if not error <= LIMIT:
                 with Lifted() if casts else nullcontext():
                     check_answers(double, inputs, LIMIT)
-                raise VerificationError(
-                    f"layout {name!r} changes the model's function: expected a relative error of at most "
-                    f"{LIMIT:g} in float64, got {error:.3g}; a tied axis is missing or wrong"
-                )
+                raise VerificationError(wrong(name, error))
+        if constant := stirred(double):
+            for name, error in errors_of_all(double, inputs, layouts)[0].items():
+                if not error <= LIMIT:
+                    raise VerificationError(
+                        f"{wrong(name, error)} (seen with other values in {constant}, which is constant "
+                        "along the axis and would hide it)"
+                    )
     return {
         "max_rel_err": max(errors.values(), default=0.0),
         "dtype": "float64",
@@ -82,6 +87,37 @@ def equivalence(workload: Workload, layouts: Mapping[str, Layouts], device: str 
         "sequences": rows,
         **({"casts": casts} if casts else {}),
     }
+
+
+def wrong(name: str, error: float) -> str:
+    """What is said of a layout that changes the model's function."""
+    return (
+        f"layout {name!r} changes the model's function: expected a relative error of at most {LIMIT:g} in "
+        f"float64, got {error:.3g}; a tied axis is missing or wrong"
+    )
+
+
+def stirred(workload: Workload) -> str:
+    """Give parameters that are constant along an axis of a site other values there, in place, and return the
+    name of one; empty if none is.
+
+    New norms are ones and new biases are zeros in every order: an axis on one that does not belong to the
+    site would pass, and lose what is removed.
+    """
+    import torch
+
+    found, generator = "", torch.Generator().manual_seed(0)
+    for name, dim in {(axis.parameter, axis.dim): 0 for site in workload.sites for axis in site.axes}:
+        tied = tensor(workload.module, name)
+        first = tied.narrow(dim, 0, 1)
+        if not isinstance(tied, torch.nn.Parameter) or not tied.is_floating_point() or (tied != first).any():
+            continue
+        drawn = torch.rand(tied.shape[dim], generator=generator, dtype=torch.float64).to(tied.device)
+        scale = float(first.abs().amax()) or 1.0
+        shape = [-1 if d == dim else 1 for d in range(tied.dim())]
+        tied.data = tied.data + STIR * scale * drawn.reshape(shape).to(tied.dtype)
+        found = found or name
+    return found
 
 
 def errors_of_all(
@@ -146,8 +182,8 @@ def check_round_trip(original: Workload, permuted: Workload, name: str) -> None:
     import torch
 
     back = stored(restore(permuted, in_place=True).module)
-    for key, tensor in stored(original.module).items():
-        if not torch.equal(back[key], tensor):
+    for key, value in stored(original.module).items():
+        if not torch.equal(back[key], value):
             raise VerificationError(f"layout {name!r} and its inverse do not restore {key} bit for bit")
 
 

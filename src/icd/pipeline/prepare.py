@@ -21,7 +21,7 @@ from icd.pipeline.experiment import Experiment
 from icd.pipeline.layouts import Task, site_costs
 from icd.pipeline.memory import check_gpu, check_host, news
 from icd.pipeline.search import search
-from icd.pipeline.soundness import check_activations, check_answers, check_weights
+from icd.pipeline.soundness import check_activations, check_answers, check_read, check_weights
 from icd.report.caveats import rejected_refits
 from icd.tensors import stored
 from icd.transform.calibrate import check_calibration, collect_amax
@@ -49,6 +49,7 @@ def prepare(experiment: Experiment, folder: Path, tell: Tell) -> Prepared:
     check_memory(experiment, news(known, dense), device)
     if small(dense):  # of a larger one the proof of equivalence asks, where it computes
         check_answers(dense, dense.inputs)
+        check_read(dense)
     check_carried(dense)
     notice = RANDOM.format(model.name) if dense.card.weights == "random" else ""
     if notice:

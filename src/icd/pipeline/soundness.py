@@ -12,7 +12,8 @@ import numpy as np
 
 from icd.contracts import Activations, Inputs, Workload
 from icd.errors import ConfigError
-from icd.tensors import stored
+from icd.model.positions import few_rows
+from icd.tensors import stored, tensor
 
 if TYPE_CHECKING:
     import torch
@@ -73,6 +74,52 @@ def check_answers(workload: Workload, inputs: Inputs, within: float = REPEATS) -
             f"output, first {where}; expected the same answer every time (dropout that is active in eval "
             "mode, other random numbers and state kept between calls change it)"
         )
+
+
+def check_read(workload: Workload) -> None:
+    """ConfigError that names an axis of a site on a tensor that no forward reads, on whatever inputs.
+
+    Nothing could prove such an axis, and its values would count in scores and tiles.
+    """
+    unread = {
+        tensor(workload.module, axis.parameter).untyped_storage().data_ptr(): (site.name, axis.parameter)
+        for site in workload.sites
+        for axis in site.axes
+    }
+    for batch in (workload.inputs, *workload.calibration, *workload.probes):
+        for storage in storages_read(workload, few_rows(batch, workload.batch_dims)):
+            unread.pop(storage, None)
+        if not unread:
+            return
+    name, parameter = next(iter(unread.values()))
+    raise ConfigError(
+        f"site {name}: the forward reads {parameter} on none of inputs, calibration and probes, so that "
+        "nothing proves this axis; take it out, or give inputs that reach it"
+    )
+
+
+READ = ("data", "T", "mT", "H", "mH", "real", "imag")  # attributes of a tensor that hand on its values
+
+
+def storages_read(workload: Workload, inputs: Inputs) -> set[int]:
+    """Addresses of the memory of all tensors that functions of one forward are called on."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+    from torch.utils._pytree import tree_leaves
+
+    found: set[int] = set()
+
+    class Reads(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            asked = getattr(func, "__self__", None)
+            if getattr(func, "__name__", "") != "__get__" or getattr(asked, "__name__", "") in READ:
+                tensors = (x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor))
+                found.update(x.untyped_storage().data_ptr() for x in tensors if x.layout == torch.strided)
+            return func(*args, **(kwargs or {}))
+
+    with torch.inference_mode(), Reads():
+        workload.forward(workload.module, inputs)
+    return found
 
 
 def check_activations(workload: Workload, activations: Activations | None) -> None:

@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 
 def changed_consumers(pruned: Workload, dense: Workload) -> set[str]:
-    """Modules that read a site of which something was removed; both workloads in dense order."""
+    """Modules that read a site of which something was removed; both workloads in dense order.
+
+    Where whole channels were removed, a site that lost none has its reader left alone, although its tensors
+    lost channels of other sites (as those of a residual stream do).
+    """
     import torch
 
     return {
@@ -20,6 +24,7 @@ def changed_consumers(pruned: Workload, dense: Workload) -> set[str]:
         for site in pruned.sites
         for axis in site.axes
         if not site.output
+        and (site.name in pruned.live or not pruned.live)
         and not torch.equal(tensor(pruned.module, axis.parameter), tensor(dense.module, axis.parameter))
     }
 

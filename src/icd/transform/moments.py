@@ -18,7 +18,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from icd.contracts import Inputs
+from icd.contracts import Inputs, Workload
 
 PART = 5
 
@@ -77,29 +77,56 @@ class Moments:
         return float(error / total) if total > 0 else float(error)
 
 
-def held_of_each(batches: Sequence[Inputs]) -> list[Callable[[int], torch.Tensor]]:
-    """For each batch a function of its count of tokens: which of them are held out, bool (tokens,)."""
-    counts = [sequences(batch) for batch in batches]
+def held_of_each(
+    batches: Sequence[Inputs], name: str = "", dim: int = 0, first: bool = False
+) -> list[Callable[[int], torch.Tensor]]:
+    """For each batch a function of its count of tokens: which of them are held out, bool (tokens,).
+
+    Sequences lie in dimension ``dim`` of the input ``name``, else in the first of a batch's first input; and
+    so they do in what layers see, or in the ``first`` dimension, as in a workload's outputs.
+    """
+    counts = [sequences(batch, name, dim) for batch in batches]
     whole = sum(counts) >= PART
     return [
-        partial(held_out, count=count, before=sum(counts[:k]), whole=whole) for k, count in enumerate(counts)
+        partial(
+            held_out,
+            count=count,
+            before=sum(counts[:k]),
+            whole=whole,
+            inner=dim > 0 and not first and name in batches[k],
+        )
+        for k, count in enumerate(counts)
     ]
 
 
-def sequences(batch: Inputs) -> int:
-    """Sequences of a batch: the first dimension of its first input."""
-    first = next(iter(batch.values()))
-    return max(1, first.shape[0] if first.dim() else 1)
+def where_sequences_lie(workload: Workload) -> tuple[str, int]:
+    """Name and dimension of the input that holds a batch's sequences: what the workload says, else the first
+    that is as long as the batch; masks and tables may come before it.
+    """
+    for name, dim in workload.batch_dims.items():
+        return name, dim
+    return next((name for name, x in workload.inputs.items() if x.dim() and len(x) == workload.batch), ""), 0
 
 
-def held_out(tokens: int, count: int, before: int, whole: bool) -> torch.Tensor:
+def sequences(batch: Inputs, name: str = "", dim: int = 0) -> int:
+    """Sequences of a batch."""
+    chosen = batch.get(name, next(iter(batch.values())))
+    dim = dim if name in batch else 0
+    return max(1, chosen.shape[dim] if chosen.dim() > dim else 1)
+
+
+def held_out(tokens: int, count: int, before: int, whole: bool, inner: bool = False) -> torch.Tensor:
     """Which ``tokens`` of a batch are held out, bool (tokens,), in the order of a layer's flattened input.
 
     The batch has ``count`` sequences, after ``before`` in other batches; ``whole``: sequences are held out
-    as wholes. A layer whose tokens do not divide by sequences has them taken as one.
+    as wholes; ``inner``: tokens of the same place follow one another, not those of a sequence. A layer whose
+    tokens do not divide by sequences has them taken as one.
     """
-    each = tokens // count if count <= tokens and tokens % count == 0 else tokens
+    divides = count <= tokens and tokens % count == 0
+    each = tokens // count if divides else tokens
     position = torch.arange(tokens)
+    swapped = inner and divides
     if whole:
-        return (before + position // max(each, 1)) % PART == PART - 1
-    return position % max(each, 1) >= each - each // PART
+        return (before + (position % count if swapped else position // max(each, 1))) % PART == PART - 1
+    place = position // count if swapped else position % max(each, 1)
+    return place >= each - each // PART

@@ -26,6 +26,7 @@ result does not depend on a layout.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
@@ -37,7 +38,7 @@ from icd.calls import input_of
 from icd.contracts import Workload
 from icd.errors import ConfigError
 from icd.transform.evidence import changed_consumers, live_inputs, unsuitable
-from icd.transform.moments import PART, Moments, held_of_each
+from icd.transform.moments import PART, Moments, held_of_each, where_sequences_lie
 from icd.transform.walk import Run, forward, stop_at, walk
 
 Recover = Literal["auto", "none", "lstsq"]
@@ -98,7 +99,7 @@ def outputs_judged(pruned: Workload, recovered: Workload, dense: Workload) -> di
     """
     errors, n, total, squares = np.zeros(2), 0, torch.zeros(()), 0.0
     with torch.no_grad():
-        for batch, out in zip(dense.calibration, held_of_each(dense.calibration), strict=True):
+        for batch, out in zip(dense.calibration, kept_back(dense, first=True), strict=True):
             rows = [rows_of(forward(w, w.module, batch)) for w in (dense, pruned, recovered)]
             chosen = out(len(rows[0])).to(rows[0].device)
             wanted, *found = (y[chosen].double() for y in rows)
@@ -113,6 +114,11 @@ def outputs_judged(pruned: Workload, recovered: Workload, dense: Workload) -> di
     if not np.isfinite([before, after]).all():
         return {"kept": False}
     return {"missed_before": float(before), "missed_after": float(after), "kept": bool(after < before)}
+
+
+def kept_back(workload: Workload, first: bool = False) -> list[Callable[[int], torch.Tensor]]:
+    """Which tokens of each calibration batch are held out, by their count; see `held_of_each`."""
+    return held_of_each(workload.calibration, *where_sequences_lie(workload), first=first)
 
 
 def rows_of(out: torch.Tensor) -> torch.Tensor:
@@ -163,7 +169,7 @@ def gather(name: str, recovered: Workload, dense: Workload, run: Run) -> tuple[M
     consumer: Any = recovered.module.get_submodule(name)
     reference = dense.module.get_submodule(name)
     fitted, held = Moments.empty(consumer), Moments.empty(consumer)
-    for k, out in enumerate(held_of_each(recovered.calibration)):
+    for k, out in enumerate(kept_back(recovered)):
         call = stop_at(consumer, partial(run, recovered.module, k), "call")
         y = stop_at(reference, partial(run, dense.module, k), "output")
         a = input_of(consumer, *call)
