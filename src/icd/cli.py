@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from icd import __version__
 from icd.choices import conf_dir
 from icd.commands import HELP, WORDS, overview, word_help
-from icd.composing import check_cell
+from icd.composing import UNFORESEEN, check_cell
 from icd.composing import compose_cell as compose_cell
 from icd.errors import ConfigError, Exit, MissingResource
 from icd.interrupts import Interrupted, like_ctrl_c
@@ -148,8 +148,12 @@ def run_hydra(words: list[str]) -> int:
         if args.multirun and not shows:
             return launch(conf, overrides)
         hydra.main(version_base="1.3", config_path=str(conf), config_name="config")(task)()
-    except hydra_errors() as error:
+    except (*hydra_errors(), *UNFORESEEN) as error:  # composing raised it: `run_cell` lets nothing out
         raise ConfigError(sentence(error)) from error
+    except OSError as error:
+        if error.filename:
+            raise
+        raise ConfigError(sentence(error)) from error  # OmegaConf's word for a file of another kind
     return codes[0] if codes else int(Exit.DONE)
 
 

@@ -13,6 +13,8 @@ from icd.refusals import hydra_errors, refuse_lists, sentence, unknown_key
 COMPOSED = {"overrides", "runtime"}  # what Hydra says of a composition
 JOB = {"override_dirname", "num", "id", "config_name"}
 SWEEP = {"sweeper", "sweep", "launcher"}
+# what Hydra raises for a number of 5,000 digits, brackets a thousand deep, a key below one that is null
+UNFORESEEN = (ValueError, RecursionError, AssertionError, AttributeError, TypeError)
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -41,7 +43,11 @@ def compose_cell(conf: Path, overrides: Sequence[str]) -> DictConfig:
     except UnicodeDecodeError as error:  # Hydra reads the file and does not say which
         told = f"byte {error.object[error.start]:#04x} at {error.start}"
         raise ConfigError(f"a configuration file that was named is not UTF-8 text ({told})") from error
-    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, brackets a thousand deep
+    except OSError as error:
+        where = f" ({Path(error.filename).name:.80})" if error.filename else ""
+        told = error.strerror or first_line(error)
+        raise ConfigError(f"a configuration file cannot be read: {told}{where}") from error
+    except UNFORESEEN as error:
         raise ConfigError(
             f"the command line or a file that it names cannot be read: {first_line(error)}"
         ) from error
