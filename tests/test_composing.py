@@ -88,3 +88,16 @@ def test_showing_a_file_that_hydra_cannot_compose_costs_a_sentence(text, tmp_pat
         main(["--config-dir", str(tmp_path), "model=mine", "--cfg", "job"])
     said = capsys.readouterr().err
     assert ended.value.code == 2 and said.startswith("icd: ") and said.count("\n") == 1
+
+
+def test_a_run_directory_that_cannot_be_made_costs_a_sentence(monkeypatch, capsys):
+    """As below /proc, where the folder above may be written and takes none."""
+
+    def refused(*args, **kwargs):
+        raise FileNotFoundError(2, "No such file or directory", "/proc/x")
+
+    monkeypatch.setattr("hydra.main", lambda **kwargs: lambda task: refused)
+    with pytest.raises(SystemExit) as ended:
+        main(["measure=smoke", "tracking=none", "hydra.run.dir=/tmp/nothing/x"])
+    said = capsys.readouterr().err
+    assert ended.value.code == 3 and said.startswith("icd: x: it can be neither read nor made")

@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING
 
 from icd.errors import ConfigError, first_line
 from icd.places import writable
-from icd.refusals import hydra_errors, refuse_lists, sentence, unknown_key
+from icd.refusals import hydra_errors, refuse_lists, sentence, unknown_key, unreadable
 
 COMPOSED = {"overrides", "runtime"}  # what Hydra says of a composition
 JOB = {"override_dirname", "num", "id", "config_name"}
 SWEEP = {"sweeper", "sweep", "launcher"}
-# what Hydra raises for a number of 5,000 digits, brackets a thousand deep, a key below one that is null
-UNFORESEEN = (ValueError, RecursionError, AssertionError, AttributeError, TypeError)
-
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -47,7 +44,7 @@ def compose_cell(conf: Path, overrides: Sequence[str]) -> DictConfig:
         where = f" ({Path(error.filename).name:.80})" if error.filename else ""
         told = error.strerror or first_line(error)
         raise ConfigError(f"a configuration file cannot be read: {told}{where}") from error
-    except UNFORESEEN as error:
+    except unreadable() as error:
         raise ConfigError(
             f"the command line or a file that it names cannot be read: {first_line(error)}"
         ) from error
