@@ -152,7 +152,11 @@ def run_hydra(words: list[str]) -> int:
             raise ConfigError(sentence(error)) from error
     try:
         hydra.main(version_base="1.3", config_path=str(conf), config_name="config")(task)()
-    except (*unreadable(), OSError) as error:
+    except OSError as error:
+        if codes:
+            raise
+        raise not_composed(error) from error
+    except unreadable() as error:
         if codes:
             raise
         raise not_composed(error) from error
