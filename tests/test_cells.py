@@ -8,7 +8,7 @@ import pytest
 
 from icd.cells import LONGEST, cell_folder, check_folders, swept_keys
 from icd.config import conf_dir
-from icd.errors import ConfigError
+from icd.errors import ConfigError, IcdError
 from icd.ledger import LEDGER, finished_cells, read_plan, sweep_id, sweep_of, write_plan
 from icd.own import folders, quoted, with_own_conf
 from icd.pipeline.sweep import FILE, faults, judge, missing, write_sweep
@@ -37,6 +37,20 @@ def test_a_cell_s_folder_is_one_plain_bounded_name_that_begins_with_its_number(w
         assert not name.endswith(".") and name not in (".", "..")
 
 
+def test_of_two_sweeps_in_one_directory_the_later_one_is_refused_and_changes_nothing(tmp_path):
+    plan = write_plan(tmp_path / "s", ["0"])
+    with pytest.raises(ConfigError, match="it holds a sweep"):
+        write_plan(tmp_path / "s", ["0", "1"])
+    assert read_plan(tmp_path / "s") == plan
+
+
+@pytest.mark.parametrize("below", ["file", "file/x", "n" * 300])
+def test_a_sweep_whose_directory_cannot_be_made_costs_a_sentence(below, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(IcdError, match=r"^hydra\.sweep\.dir=.*(cannot be made|holds a sweep)"):
+        write_plan(tmp_path / below, ["0"])
+
+
 def test_a_folder_tells_what_is_swept_and_no_address():
     cells = [["seed=1", f"sparsity={s}", "tracking.uri=http://u:p@h"] for s in (0.3, 0.5)]
     assert swept_keys(cells) == ["sparsity"]
@@ -54,6 +68,9 @@ def test_a_folder_tells_what_is_swept_and_no_address():
         (["a/../../b"], "inside the sweep's"), (["."], "inside the sweep's"),
         (["x", "x"], "two cells would share"), (["x", "./x"], "two cells would share"),
         (["x", "x/y"], "inside another cell's folder"), (["é" * 120], "longer than a file system"),
+        (["/".join("abcdefghi")], "9 folders deep"), ([".x.unfinished-0"], "another use"),
+        (["a/.x.unfinished-0/b"], "another use"), (["ledger.jsonl/0"], "another use"),
+        (["sweep.json"], "another use"),
     ],
 )  # fmt: skip
 def test_folders_that_are_none_of_the_sweep_s_own_are_refused(names, said):
@@ -77,6 +94,7 @@ FOURTEEN = [
         (["tracking.experiment=a/b", "sparsity=0.3,0.5"], ["0-sparsity=0.3", "1-sparsity=0.5"]),
         (["model.name=mock", "precision=fp8,int8"], ["0-precision=fp8", "1-precision=int8"]),
         (["seed=1,2", "hydra.sweep.subdir=.x/${hydra.job.num}/y"], [".x/0/y", ".x/1/y"]),
+        (["seed=1,2", "hydra.sweep.subdir=./${hydra.job.num}/."], ["0", "1"]),
     ],
 )
 def test_the_ledger_names_every_cell_before_the_first_runs(words, names, tmp_path):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from icd.composing import check_cell
+from icd.cli import main
+from icd.composing import check_cell, compose_cell
 from icd.config import conf_dir
 from icd.errors import ConfigError
 from icd.own import with_own_conf
@@ -44,3 +45,59 @@ def test_a_file_of_ones_own_may_not_set_hydra(name, own):
 def test_a_sweep_of_ones_own_may_and_so_may_the_command_line(own, tmp_path):
     sweep = GLOBAL + PARAMS + "  sweep: {dir: mine}\n"
     own(sweep, "+hydra.job.env_set.A=b", f"hydra.sweep.dir={tmp_path / 'x'}", sweeps=True)
+
+
+@pytest.mark.parametrize(
+    "word", ["model=" + "m" * 5000, "+hydra.sweeper.params.seed='0,1'", "hydra.sweeper.params={seed:'0,1'}"]
+)
+def test_what_hydra_does_not_refuse_itself_costs_a_sentence(word):
+    with pytest.raises(ConfigError, match="cannot be read: ") as caught:
+        compose_cell(conf_dir(), [word])
+    assert len(str(caught.value)) < 300 and "\n" not in str(caught.value)
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (BOMB, r"^model/mine\.yaml: expected at most"),
+        ("x: &x [*x]\n", r"^model/mine\.yaml: nested too deeply"),
+        ("x: " + "[" * 3000 + "]" * 3000, r"^model/mine\.yaml: nested too deeply"),
+        ("name: a\nname: b\n", r"^model/mine\.yaml: line 2: the key 'name' stands twice"),
+        ("5\n", "cannot be read"), ("defaults: [mine]\n", "cannot be read"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("word", ["model=mine", "model=mock,mine"])
+def test_a_file_of_ones_own_that_never_ends_costs_a_sentence(text, said, word, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        words = with_own_conf(conf_dir(), [word], str(tmp_path))
+        compose_cell(conf_dir(), [words[0].replace("mock,", ""), *words[1:]])
+
+
+@pytest.mark.parametrize("text", ["5\n", "defaults: [mine]\n"])
+def test_showing_a_file_that_hydra_cannot_compose_costs_a_sentence(text, tmp_path, capsys):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_text(text)
+    with pytest.raises(SystemExit) as ended:
+        main(["--config-dir", str(tmp_path), "model=mine", "--cfg", "job"])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.startswith("icd: ") and said.count("\n") == 1
+
+
+def test_a_run_directory_that_cannot_be_made_costs_a_sentence(monkeypatch, capsys):
+    """As below /proc, where the folder above may be written and takes none."""
+
+    def refused(*args, **kwargs):
+        raise FileNotFoundError(2, "No such file or directory", "/proc/x")
+
+    monkeypatch.setattr("hydra.main", lambda **kwargs: lambda task: refused)
+    with pytest.raises(SystemExit) as ended:
+        main(["measure=smoke", "tracking=none", "hydra.run.dir=/tmp/nothing/x"])
+    said = capsys.readouterr().err
+    assert ended.value.code == 3 and said.startswith("icd: x: it can be neither read nor made")

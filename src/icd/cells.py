@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 from icd.errors import ConfigError
+from icd.ledger import DEEPEST, SIGNS
 
 LONGEST = 80  # bytes of a name; file systems take 255, and a run is written beside under a longer one
 LONGEST_PATH = 1024  # bytes from the sweep's folder to a cell's
@@ -56,6 +57,12 @@ def check_folders(names: Sequence[str]) -> None:
         if max(len(part.encode("utf-8", "replace")) for part in parts) > 200 or len(name) > LONGEST_PATH:
             raise ConfigError(
                 f"hydra.sweep.subdir={name[:60]!r}...: longer than a file system takes; shorten it"
+            )
+        if any(part.startswith(".") and ".unfinished-" in part for part in parts) or parts[0] in SIGNS:
+            raise ConfigError(f"hydra.sweep.subdir={name!r}: icd has another use for that name")
+        if len(parts) > DEEPEST:
+            raise ConfigError(
+                f"hydra.sweep.subdir={name!r}: {len(parts)} folders deep; cells are looked for in {DEEPEST}"
             )
         if path in seen:
             raise ConfigError(

@@ -10,6 +10,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from icd import __version__
@@ -17,13 +18,13 @@ from icd.choices import conf_dir
 from icd.commands import HELP, WORDS, overview, word_help
 from icd.composing import check_cell
 from icd.composing import compose_cell as compose_cell
-from icd.errors import ConfigError, Exit, MissingResource
+from icd.errors import ConfigError, Exit, IcdError, MissingResource
 from icd.interrupts import Interrupted, like_ctrl_c
 from icd.lastresort import answer
 from icd.named import check_texts
 from icd.places import compiled_kernels
 from icd.recording import hidden
-from icd.refusals import hydra_errors, sentence
+from icd.refusals import hydra_errors, sentence, unreadable
 from icd.streams import lost_output, steady
 from icd.sweeping import expand, launch, run_cell
 from icd.sweeping import finish_sweep as finish_sweep
@@ -144,13 +145,30 @@ def run_hydra(words: list[str]) -> int:
         return codes[-1]
 
     sys.argv = [sys.argv[0], *options_first(words, args.overrides)]  # Hydra parses it once more
-    try:
-        if args.multirun and not shows:
+    if args.multirun and not shows:
+        try:
             return launch(conf, overrides)
+        except hydra_errors() as error:
+            raise ConfigError(sentence(error)) from error
+    try:
         hydra.main(version_base="1.3", config_path=str(conf), config_name="config")(task)()
-    except hydra_errors() as error:
-        raise ConfigError(sentence(error)) from error
+    except OSError as error:
+        if codes:
+            raise
+        raise not_composed(error) from error
+    except unreadable() as error:
+        if codes:
+            raise
+        raise not_composed(error) from error
     return codes[0] if codes else int(Exit.DONE)
+
+
+def not_composed(error: Exception) -> IcdError:
+    """What kept Hydra from composing a command line, or from making its run directory."""
+    if isinstance(error, OSError) and error.filename:
+        name = Path(error.filename).name
+        return MissingResource(f"{name:.80}: it can be neither read nor made ({error.strerror})")
+    return ConfigError(sentence(error))
 
 
 def arguments(words: Sequence[str]) -> Namespace:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from icd.errors import ConfigError, first_line
 from icd.places import writable
-from icd.refusals import hydra_errors, refuse_lists, sentence, unknown_key
+from icd.refusals import hydra_errors, refuse_lists, sentence, unknown_key, unreadable
 
 COMPOSED = {"overrides", "runtime"}  # what Hydra says of a composition
 JOB = {"override_dirname", "num", "id", "config_name"}
 SWEEP = {"sweeper", "sweep", "launcher"}
-
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -41,7 +40,11 @@ def compose_cell(conf: Path, overrides: Sequence[str]) -> DictConfig:
     except UnicodeDecodeError as error:  # Hydra reads the file and does not say which
         told = f"byte {error.object[error.start]:#04x} at {error.start}"
         raise ConfigError(f"a configuration file that was named is not UTF-8 text ({told})") from error
-    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, brackets a thousand deep
+    except OSError as error:
+        where = f" ({Path(error.filename).name:.80})" if error.filename else ""
+        told = error.strerror or first_line(error)
+        raise ConfigError(f"a configuration file cannot be read: {told}{where}") from error
+    except unreadable() as error:
         raise ConfigError(
             f"the command line or a file that it names cannot be read: {first_line(error)}"
         ) from error

@@ -83,7 +83,7 @@ def unwritable(error: OSError) -> str | None:
     """A sentence for a full disk or a file that may not be touched; None for any other failure."""
     if error.errno not in UNWRITABLE:
         return None
-    where = f" ({Path(str(error.filename)).name})" if error.filename else ""
+    where = f" ({Path(str(error.filename)).name:.80})" if error.filename else ""
     return f"{error.strerror}{where}"
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from icd.errors import ConfigError, MissingResource
+
 LEDGER = "ledger.jsonl"
 SCHEMA = "icd.ledger/1"
 SIGNS = ("multirun.yaml", "sweep.json", LEDGER)
@@ -28,11 +30,20 @@ class Plan:
 
 
 def write_plan(folder: Path, cells: Sequence[str]) -> Plan:
-    """A new sweep in ``folder``, which is made if need be."""
+    """A new sweep in ``folder``, which is made if need be.
+
+    ConfigError where another sweep was faster, MissingResource where nothing can be made there.
+    """
     plan = Plan(uuid4().hex, tuple(cells))
-    folder.mkdir(parents=True, exist_ok=True)
     line = json.dumps({"schema": SCHEMA, "sweep": plan.sweep, "cells": list(cells)})
-    (folder / LEDGER).write_text(line + "\n", "utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / LEDGER).open("x", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except FileExistsError as error:
+        raise ConfigError(f"hydra.sweep.dir={folder}: it holds a sweep; name a new directory") from error
+    except OSError as error:
+        raise MissingResource(f"hydra.sweep.dir={folder}: it cannot be made ({error.strerror})") from error
     return plan
 
 

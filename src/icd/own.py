@@ -11,6 +11,7 @@ from typing import Any
 
 from icd import contracts
 from icd.errors import ConfigError
+from icd.reading import Unreadable, read_yaml
 from icd.recording import escaped, spoken
 from icd.solver.base import LayoutSolver
 
@@ -80,7 +81,25 @@ def with_own_conf(conf: Path, overrides: Sequence[str], folder: str | None) -> l
                     f"{file.parent.name}={file.stem}: icd has a choice of that name, so yours would never be "
                     "used; give your file another name"
                 )
+            if is_asked_for(file, overrides):
+                check_file(file)
     return [*(word for word in overrides if not word.startswith(key)), *named]
+
+
+def is_asked_for(file: Path, overrides: Sequence[str]) -> bool:
+    """Whether a word chooses ``file``, of its group, alone or in a sweep."""
+    pairs = (word.lstrip("+").partition("=") for word in overrides)
+    return any(key == file.parent.name and file.stem in value.split(",") for key, _, value in pairs)
+
+
+def check_file(file: Path) -> None:
+    """ConfigError for a file that is no YAML, or one that Hydra would spell out for ever."""
+    try:
+        read_yaml(file)
+    except Unreadable as error:
+        raise ConfigError(f"{file.parent.name}/{error}") from error
+    except OSError as error:
+        raise ConfigError(f"{file.parent.name}/{file.name}: it cannot be read ({error.strerror})") from error
 
 
 def folders(value: str) -> list[str]:

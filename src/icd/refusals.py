@@ -13,8 +13,10 @@ EXTRAS = ("joblib", "ray", "slurm")  # launchers of Hydra that an extra of the s
 
 
 def unreadable() -> tuple[type[Exception], ...]:
-    """What parsing a command line raises: `hydra_errors`, and what no grammar foresees (5,000 digits)."""
-    return (*hydra_errors(), ValueError, RecursionError)
+    """What parsing or composing a command line raises: `hydra_errors`, and what Hydra does not foresee (5,000
+    digits, brackets a thousand deep, a key below one that is null).
+    """
+    return (*hydra_errors(), ValueError, RecursionError, AssertionError, AttributeError, TypeError)
 
 
 def hydra_errors() -> tuple[type[Exception], ...]:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
@@ -80,7 +80,7 @@ def placed(conf: Path, overrides: list[str]) -> list[str]:
     if of_the_second:
         folder = own_folder(folder)
         fixed[0] = f"hydra.sweep.dir={quoted(str(folder))}"
-    write_plan(folder, names)
+    write_plan(folder, [str(PurePosixPath(name)) for name in names])
     return [*overrides, *fixed]
 
 

@@ -282,6 +282,21 @@ def another_engine_of_one_arm(run):
     edit(run, METRICS, change)
 
 
+@forgery(r"ncu\.json: runs: expected a list, got dict", on="simulated")
+def an_object_for_the_runs_of_no_counter(run):
+    put(run, "ncu.json", "runs", value={})
+
+
+@forgery(r"ncu\.json: flags: expected texts", on="simulated")
+def a_number_for_a_flag_that_was_never_used(run):
+    put(run, "ncu.json", "flags", value=[-1])
+
+
+@forgery(r"run\.log: line \d+: expected true or false for ok", on="simulated")
+def a_line_of_the_log_that_went_neither_well_nor_badly(run):
+    log(run, lambda line: {**line, "ok": ["yes"]})
+
+
 @pytest.mark.usefixtures("rendered_once")
 @pytest.mark.parametrize("case", **forgery.cases())
 def test_a_forged_file_or_fact_is_found(case, bases, tmp_path, capsys, monkeypatch):

@@ -246,6 +246,7 @@ FOREIGN = {
     "arms.1: expected a literal value, got ???": lambda t: t["pipeline"].update(arms=["dense", "???"]),
     "choices.solver: expected the name": lambda t: t["choices"].update(solver="s" * 10**5),
     "choices lacks gate": lambda t: t["choices"].pop("gate"),
+    "model.name: expected no path from the root": lambda t: t["model"].update(name="/etc/hostname"),
     "the lock lacks solver": lambda t: t.pop("solver"),
     "the lock lacks seed, sparsity": lambda t: (t.pop("seed"), t.pop("sparsity")),
 }

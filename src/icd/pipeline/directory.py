@@ -62,9 +62,11 @@ class Directory:
 
 def claim(run_dir: Path, another_name: bool = False) -> Directory:
     """Take ``run_dir``; with ``another_name`` its name gets a number where it is taken, else ConfigError."""
-    run_dir.parent.mkdir(parents=True, exist_ok=True)
     folder = run_dir.with_name(UNFINISHED.format(run_dir.name, uuid4().hex[:8]))
-    folder.mkdir()
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise MissingResource(f"{run_dir}: no directory can be made there ({error.strerror})") from error
     held = lock(folder)
     (folder / LOG).touch()  # a rename onto a folder that is not empty fails
     try:

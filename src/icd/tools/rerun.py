@@ -6,6 +6,7 @@ values. Nothing in it is resolved, imported or handed to Hydra as a word of its 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 
 from icd.errors import ConfigError, MissingResource, VerificationError
 from icd.reading import read_json, sha256
-from icd.recording import digest, interpolates, leaves, named_file, spoken
+from icd.recording import TEXTS, digest, interpolates, leaves, named_file, spoken
 
 LOCK = "config.lock.json"
 LARGEST = 1 << 24  # bytes of a lock; one of icd's has a few thousand
@@ -117,6 +118,10 @@ def _literal(value: Any, key: str, where: str, depth: int = 0) -> None:
             _literal(below, f"{key}.{number}", where, depth + 1)
     elif isinstance(value, str) and interpolates(value):
         raise ConfigError(f"{where}: {key}: expected a literal value, got the interpolation {value!r:.80}")
+    elif isinstance(value, str) and os.path.isabs(spoken(value)) and key.rpartition(".")[0] != TEXTS:
+        raise ConfigError(
+            f"{where}: {key}: expected no path from the root, got {value!r:.80}; icd records none"
+        )
     elif value == NO_VALUE:
         raise ConfigError(f"{where}: {key}: expected a literal value, got {value}, which stands for none")
 

@@ -22,6 +22,11 @@ def counters(run: Recorded, ncu: Mapping[str, Any], arms: Mapping[str, Any]) -> 
     """What ``ncu.json`` must hold; ``arms``: of the record of this measurement."""
     if ncu["schema"] != SCHEMA:
         return [f"ncu.json: schema {ncu['schema']!r}; expected {SCHEMA}"]
+    for key in ("runs", "processes", "flags"):
+        if not isinstance(ncu[key], list):
+            return [f"ncu.json: {key}: expected a list, got {type(ncu[key]).__name__}"]
+    if any(not isinstance(flag, str) for flag in ncu["flags"]):
+        return ["ncu.json: flags: expected texts"]
     if strange := sorted({entry["arm"] for entry in ncu["runs"]} - set(arms)):
         return [f"ncu.json: runs: {', '.join(strange)}: the record has no such arm"]
     return [*visited(run, ncu, list(arms)), *executed(run, ncu, arms), *regimes(ncu)]

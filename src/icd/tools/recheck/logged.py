@@ -49,6 +49,8 @@ def read_log(run: Recorded) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, 1):
         if not isinstance(line, dict) or set(line) != {"ts", "stage", "ok", "meta"}:
             raise ValueError(f"run.log: line {number}: expected ts, stage, ok and meta")
+        if not isinstance(line["ok"], bool) or not isinstance(line["meta"], dict):
+            raise ValueError(f"run.log: line {number}: expected true or false for ok, and an object for meta")
     return lines
 
 
