@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 
 # Read when torch is loaded, here and in every child: the tests' tensors are tiny, and threads that wait for
 # one another spin, which takes the cores from the other test processes.
@@ -50,10 +51,17 @@ def icd(
 
 @pytest.fixture(scope="session")
 def mock_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run directory of ``python -m icd gate=mock`` with everything at its default otherwise."""
-    folder = tmp_path_factory.mktemp("mock")
-    done = icd("tracking=none", "gate=mock", "hydra.run.dir=run", cwd=folder, cold=True)
-    assert done.returncode == 0, done.stderr + done.stdout
+    """The run directory of ``python -m icd gate=mock`` with everything at its default otherwise.
+
+    Processes of one session make it once: whoever comes later waits for it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "mock"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "lock"):
+        if not (folder / "run" / "SHA256SUMS").exists():
+            done = icd("tracking=none", "gate=mock", "hydra.run.dir=run", cwd=folder, cold=True)
+            assert done.returncode == 0, done.stderr + done.stdout
     return folder / "run"
 
 
