@@ -55,6 +55,7 @@ BAD = [
     (["measure.target_width_pct=nan"], "measure.target_width_pct=nan: expected a finite number"),
     (["measure.time_budget_s=inf"], "measure.time_budget_s=inf: expected a finite number"),
     (["runtime.cuda_graph=true", "device=cpu"], "needs an NVIDIA GPU and this run's device is cpu"),
+    (["measure.repeats=100000", "measure.rounds=30"], "and a record holds 4,000,000; lower measure.repeats"),
     (["+sweeps=precision_grid"], "-m runs its cells"),
     (["solver=mine"], "solver=mine: unknown choice. solver knows: degree"),
     (["solver=mine"], "tile; a choice of your own needs --config-dir FOLDER"),

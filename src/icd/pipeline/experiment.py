@@ -13,7 +13,10 @@ from icd.pipeline.memory import check_address_space, check_host
 from icd.pipeline.plans import Pipeline
 from icd.places import data_dir
 from icd.runtime.auto import Auto
+from icd.samples import MOST_ROWS
 from icd.solver.base import LayoutSolver
+
+LONGEST_AUTO = 20  # iterations of a block where measure.repeats=auto
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Experiment:
         check_address_space()
         data_dir()
         self.model.check()
+        self._check_samples()
         footprint = self.model.footprint()
         if footprint is not None:
             arms, allocations = len(self.pipeline.arms), self.measure.allocations
@@ -72,6 +76,18 @@ class Experiment:
             raise ConfigError(
                 f"gate={self.gate.name} judges iterative against linear and pipeline={self.pipeline.name} "
                 "has no iterative arm; use pipeline=iterative or gate=none"
+            )
+
+    def _check_samples(self) -> None:
+        """ConfigError where the record could not be read again: a block has two times per iteration."""
+        asked, arms = self.measure, len(self.pipeline.arms)
+        repeats = LONGEST_AUTO if asked.repeats == "auto" else asked.repeats
+        samples = 2 * asked.processes * asked.allocations * asked.rounds * arms * repeats
+        if samples > MOST_ROWS:
+            raise ConfigError(
+                f"measure: {asked.processes} processes x {asked.allocations} allocations x {asked.rounds} "
+                f"rounds x {arms} arms x {repeats} iterations are {samples:,} samples, "
+                f"and a record holds {MOST_ROWS:,}; lower measure.repeats or measure.rounds"
             )
 
     @property
