@@ -93,10 +93,14 @@ def is_asked_for(file: Path, overrides: Sequence[str]) -> bool:
 
 
 def check_file(file: Path) -> None:
-    """ConfigError for a file that is no YAML, or one that Hydra would spell out for ever."""
+    """ConfigError for a file that Hydra would spell out for ever; what is no YAML it names itself."""
+    from yaml import YAMLError
+
     try:
         read_yaml(file)
     except Unreadable as error:
+        if isinstance(error.__cause__, (YAMLError, UnicodeDecodeError)):
+            return
         raise ConfigError(f"{file.parent.name}/{error}") from error
     except OSError as error:
         raise ConfigError(f"{file.parent.name}/{file.name}: it cannot be read ({error.strerror})") from error
