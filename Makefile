@@ -36,7 +36,7 @@ run: $(VENV)/.run
 	@echo "open the report.html files named above; 'make ui' compares the runs in MLflow"
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow and not browser and not gpu" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not browser and not gpu" -n 2 --dist worksteal
 
 test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not gpu"

@@ -35,7 +35,7 @@ def icd(
 
     Variables of the environment that libraries read when they are loaded need a process of its own as well.
     """
-    if cold or sys.platform != "linux" or not set(env) <= {"ICD_CACHE_DIR"}:
+    if cold or sys.platform != "linux" or not set(env) <= {"ICD_CACHE_DIR", "PYTHONPATH"}:
         return subprocess.run(
             [sys.executable, "-m", "icd", *words],
             cwd=cwd,
