@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from filelock import FileLock
 
+from tests.drawn import _drawn_once as _drawn_once
+
 # Read when torch is loaded, here and in every child: the tests' tensors are tiny, and threads that wait for
 # one another spin, which takes the cores from the other test processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -1,4 +1,4 @@
-"""Runs in one process: what a record shows as drawings is drawn once, and its words every time."""
+"""Within one process of tests, what a record shows as drawings is drawn once, and its words every time."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from typing import Any
 
 import pytest
 
-from icd.pipeline.files import sha256
-from icd.report import html
-
 DRAWN: dict[Any, Any] = {}
 
 
+DRAWING = ("test_mock_run.py", "test_forged_report.py", "test_drawings.py", "test_html.py", "test_results.py")
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _drawn_once() -> Iterator[None]:
+def _drawn_once(request: pytest.FixtureRequest) -> Iterator[None]:
     """``verify`` draws again what the run has drawn, which takes longer than all else that it does.
 
-    That drawings follow from the record alone is proved in test_mock_run.py, whose run was drawn in another
-    process, and in tests/tools, where all is drawn again.
+    That drawings follow from the record alone is proved in the modules of `DRAWING`, where all are drawn.
     """
+    if request.path.name in DRAWING:
+        yield
+        return
+    from icd.report import html
+
     with pytest.MonkeyPatch.context() as patch:
         for name in ("ratio_plots", "timeline_plot", "layout_pictures"):
             patch.setattr(html, name, once(getattr(html, name), lambda run: files(run.folder)))
@@ -43,5 +47,7 @@ def once(function: Callable[..., Any], key: Callable[..., Any]) -> Callable[...,
 
 def files(folder: Path) -> tuple[str, ...]:
     """The digests of all that a drawing is made from."""
-    found = [*folder.glob("*.json"), *folder.glob("W/*"), folder / "samples.csv.gz"]
+    from icd.pipeline.files import sha256
+
+    found = [*folder.glob("*.json"), *folder.glob("W/*"), *folder.glob("samples.csv.gz")]
     return tuple(f"{file.name} {sha256(file)}" for file in sorted(found))
