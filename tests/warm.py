@@ -79,6 +79,8 @@ class ForkedChild(subprocess.Popen):  # type: ignore[type-arg]
         _, _, _, stdout, _, stderr = pipes[:6]
         self.pid = os.fork()
         if not self.pid:
+            if pipes[11]:  # start_new_session
+                os.setsid()
             if preexec is not None:
                 preexec()
             _become({1: stdout, 2: stderr}, os.environ if env is None else env, Path.cwd())
